@@ -60,8 +60,13 @@ impl std::error::Error for Panicked {}
 type Job<T> = Box<dyn FnOnce() -> T + Send>;
 
 enum State<T> {
-    Waiting { job: Job<T>, asker: Option<Waker> },
-    Running { asker: Option<Waker> },
+    Waiting {
+        job: Job<T>,
+        asker: Option<Waker>,
+    },
+    Running {
+        asker: Option<Waker>,
+    },
     Done(Result<T, Panicked>),
     /// Nobody waits for the answer.
     Forgotten,

@@ -103,9 +103,9 @@ impl Mount {
         if self.unified || controllers.is_empty() {
             return self.unified && controllers.is_empty();
         }
-        controllers.split(',').any(|name| {
-            matches!(name, "cpu" | "cpuset") && self.options.split(',').any(|option| option == name)
-        })
+        controllers
+            .split(',')
+            .any(|name| matches!(name, "cpu" | "cpuset") && self.options.split(',').any(|option| option == name))
     }
 
     /// The directories from our group up to the mount point.
