@@ -5,6 +5,7 @@
 //! and what the figures mean.
 
 pub mod arguments;
+pub mod compare;
 pub mod core_affinity;
 pub mod generator;
 pub mod histogram;

@@ -29,7 +29,8 @@ async fn accept(mut request: Request<Incoming>) -> Result<Response<Empty<Bytes>>
 
 fn main() -> Result<(), String> {
     let listener = listen_as_told()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(|error| error.to_string())?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(|error| error.to_string())?;
     let served: std::io::Result<()> = tokio::task::LocalSet::new().block_on(&runtime, async move {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;

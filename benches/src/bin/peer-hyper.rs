@@ -21,7 +21,8 @@ async fn hello(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible
 
 fn main() -> Result<(), String> {
     let listener = listen_as_told()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(|error| error.to_string())?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(|error| error.to_string())?;
     // A local set spares hyper the atomic counts of a runtime that may move tasks.
     tokio::task::LocalSet::new().block_on(&runtime, serve(listener)).map_err(|error| error.to_string())
 }

@@ -27,7 +27,8 @@ async fn echo(stream: tokio::net::TcpStream) -> Result<(), Error> {
 
 fn main() -> Result<(), String> {
     let listener = listen_as_told()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(|error| error.to_string())?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(|error| error.to_string())?;
     let served: std::io::Result<()> = tokio::task::LocalSet::new().block_on(&runtime, async move {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;

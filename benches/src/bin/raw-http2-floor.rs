@@ -25,7 +25,8 @@ impl Floor {
     fn new() -> Self {
         // RFC 7541 section 6: `:status 200` indexed, then literals without indexing whose names are indexed.
         let mut block = vec![0x88];
-        for (index, value) in [(31u8, "text/plain"), (28, "13"), (54, "canned"), (33, "Sun, 06 Nov 1994 08:49:37 GMT")] {
+        for (index, value) in [(31u8, "text/plain"), (28, "13"), (54, "canned"), (33, "Sun, 06 Nov 1994 08:49:37 GMT")]
+        {
             block.extend([0x0f, index - 15, value.len() as u8]);
             block.extend(value.as_bytes());
         }
