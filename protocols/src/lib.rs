@@ -3,6 +3,7 @@
 //! No machine here owns a socket, a clock, a thread or a task. Time and limits are arguments.
 #![warn(missing_docs)]
 
+pub mod hpack;
 pub mod http;
 pub mod limits;
 pub mod span;
