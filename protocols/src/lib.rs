@@ -5,5 +5,6 @@
 
 pub mod hpack;
 pub mod http;
+pub mod http2;
 pub mod limits;
 pub mod span;

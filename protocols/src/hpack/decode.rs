@@ -233,7 +233,7 @@ impl Decoder {
         }
         at = string(block, at, text)?;
         let field_text = &text.as_slice()[name_start..];
-        if !kind::value_is_well_formed(&field_text[name_end - name_start..]) {
+        if !kind::value_fits(kind, &field_text[name_end - name_start..]) {
             kind = Kind::Malformed;
         }
         if incremental {

@@ -87,6 +87,43 @@ pub fn value_is_well_formed(value: &[u8]) -> bool {
     !(bad || blank(value.first()) || blank(value.last()))
 }
 
+/// True when `value` obeys the grammar of its pseudo-field, so that an entry of the table is checked once and not
+/// whenever it is referred to. Ordinary values are only checked by [`value_is_well_formed`].
+#[must_use]
+#[inline]
+pub fn value_fits(kind: Kind, value: &[u8]) -> bool {
+    match kind {
+        Kind::Path => {
+            // Visible ASCII without what a browser would have encoded; `#` begins a fragment, which is never sent.
+            let bad = value.iter().fold(false, |bad, &byte| {
+                bad | (byte <= b' ') | (byte >= 0x7f) | matches!(byte, b'#' | b'"' | b'<' | b'>')
+            });
+            !bad && matches!(value, [b'/', ..] | b"*")
+        }
+        Kind::Authority | Kind::Host => value.iter().all(|&byte| AUTHORITY_BYTES[usize::from(byte)]),
+        Kind::Scheme => {
+            value.first().is_some_and(u8::is_ascii_alphabetic)
+                && value.iter().all(|&byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+        }
+        Kind::Method | Kind::Protocol => {
+            !value.is_empty() && value.iter().all(|&byte| NAME_BYTES[usize::from(byte.to_ascii_lowercase())])
+        }
+        _ => value_is_well_formed(value),
+    }
+}
+
+/// Bytes of host and port, RFC 3986 section 3.2: no userinfo (`@`), no delimiter of another part.
+static AUTHORITY_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let allowed = b"-._~!$&'()*+,;=:[]%0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut index = 0;
+    while index < allowed.len() {
+        table[allowed[index] as usize] = true;
+        index += 1;
+    }
+    table
+};
+
 #[cfg(test)]
 mod tests {
     use super::{Kind, of_name, value_is_well_formed};
