@@ -185,6 +185,14 @@ impl Streams {
         self.over_at = self.over_at.wrapping_add(1);
     }
 
+    /// Remembers that a stream which may be remembered already was reset by us since.
+    pub(crate) fn remember_reset(&mut self, id: StreamId) {
+        match self.over_ids.iter().position(|&over| over == id.get()) {
+            Some(at) => self.over_states[at] = State::Reset,
+            None => self.remember(id, State::Reset),
+        }
+    }
+
     /// How a stream ended, while it is remembered.
     pub(crate) fn recall(&self, id: StreamId) -> Option<State> {
         let at = self.over_ids.iter().position(|&over| over == id.get())?;

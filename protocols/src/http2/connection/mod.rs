@@ -398,7 +398,7 @@ impl Connection {
         self.charge(Cost::Reset)?;
         self.count_control()?;
         rst_stream::write(&mut self.control, id, reason);
-        self.streams.remember(id, State::Reset);
+        self.streams.remember_reset(id);
         Ok(())
     }
 
