@@ -4,8 +4,10 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod hpack;
 pub mod http;
 pub mod http1;
+pub mod http2;
 pub mod limits;
 pub mod preface;
 pub mod span;

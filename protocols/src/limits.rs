@@ -60,3 +60,75 @@ impl Default for Limits {
         }
     }
 }
+
+/// Bounds and deadlines of one HTTP/2 connection. Every default carries its reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http2Limits {
+    /// Sum of name + value + 32 over the fields of one head or of trailers. Announced as MAX_HEADER_LIST_SIZE. A list
+    /// up to twice as long is answered with 431, a longer one ends the connection. Also bounds the encoded block.
+    pub header_bytes_max: u32,
+    /// Field lines of one head or of trailers; pseudo-fields and cookie crumbs count (the HTTP/2 bomb). 100 as h2o,
+    /// hyper, Apache and Envoy have it.
+    pub field_count_max: u32,
+    /// Streams at once, running handlers of reset streams included. 100 as Apache, h2o and Envoy's edge guide.
+    pub streams_max: u32,
+    /// Abuse budget: tokens in the bucket, nghttp2's value.
+    pub glitch_tokens_max: u32,
+    /// Abuse budget: tokens that come back per second, nghttp2's value.
+    pub glitch_tokens_per_s: u32,
+    /// CONTINUATION frames of one block; 32 KiB of head need two or three. nghttp2's value.
+    pub continuation_frames_max: u32,
+    /// Entries of one SETTINGS frame, nghttp2's value.
+    pub settings_entries_max: u32,
+    /// Control frames that may wait for the transport before the connection is ended; Envoy's value.
+    pub control_frames_queued_max: u32,
+    /// Bytes that may wait for the transport before reading stops; half of h2o's.
+    pub output_bytes_max: u32,
+    /// Octets of each field compression table; the RFC's default, and the encoder never goes above it.
+    pub table_bytes_max: u32,
+    /// Window of each request body: bytes the application has not yet read. 128 KiB: a disk or a slow peer hides behind
+    /// it, and a hundred streams stay within 12.5 MiB. Below 65,535 the difference is tolerated until acknowledged.
+    pub stream_window_bytes: u32,
+    /// Window of the connection, credited on receipt, so that a slow handler shuts its own stream and not all of them.
+    pub connection_window_bytes: u32,
+    /// Body bytes of all streams that the application may leave unread before the connection's window shuts too.
+    pub unread_bytes_max: u32,
+    /// Announces extended CONNECT (RFC 8441).
+    pub connect_protocol: bool,
+    /// Lets `push_promise` promise. Off: browsers have removed it.
+    pub push: bool,
+    /// The preface and the first SETTINGS have to be there after this, in ms.
+    pub first_settings_timeout_ms: u32,
+    /// A header block has to be complete after this, in ms, and our SETTINGS acknowledged; h2o's value.
+    pub header_timeout_ms: u32,
+    /// How long the drain waits for the PING's answer before the last GOAWAY, in ms.
+    pub drain_ping_timeout_ms: u32,
+    /// A response that waits on the peer's window for so long is reset, in ms (F-05, F-16).
+    pub stall_timeout_ms: u32,
+}
+
+impl Default for Http2Limits {
+    fn default() -> Self {
+        Self {
+            header_bytes_max: 32_768,
+            field_count_max: 100,
+            streams_max: 100,
+            glitch_tokens_max: 1_000,
+            glitch_tokens_per_s: 33,
+            continuation_frames_max: 8,
+            settings_entries_max: 32,
+            control_frames_queued_max: 1_000,
+            output_bytes_max: 262_144,
+            table_bytes_max: 4_096,
+            stream_window_bytes: 131_072,
+            connection_window_bytes: 1_048_576,
+            unread_bytes_max: 1_048_576,
+            connect_protocol: true,
+            push: false,
+            first_settings_timeout_ms: 5_000,
+            header_timeout_ms: 10_000,
+            drain_ping_timeout_ms: 1_000,
+            stall_timeout_ms: 30_000,
+        }
+    }
+}
