@@ -5,4 +5,6 @@
 
 pub mod http;
 pub mod limits;
+pub mod scan;
 pub mod span;
+pub mod websocket;
