@@ -354,11 +354,7 @@ impl Connection {
 
     #[inline]
     fn expectation(&self) -> Expectation {
-        Expectation {
-            masked: self.keys.is_none(),
-            compression: self.parameters.is_some(),
-            unfinished: self.in_message,
-        }
+        Expectation { masked: self.keys.is_none(), compression: self.parameters.is_some(), unfinished: self.in_message }
     }
 
     /// Takes the header of a data frame; all limits are judged here, before a byte of the payload is looked at.
@@ -432,7 +428,7 @@ impl Connection {
     }
 
     fn finish_inflating(&mut self, around: &mut Environment<'_>) -> Result<(), Fault> {
-        let takeover = self.parameters.is_some_and(|parameters| !self.peer_forgets(parameters));
+        let takeover = self.parameters.is_some_and(|parameters| !peer_window(parameters, self.keys.is_some()).0);
         self.inflate_with(around, |inflater, scratch, bounds| inflater.finish(takeover, scratch, bounds))?;
         self.charge_emptiness(self.wire_bytes, around)?;
         if !takeover && let Some(inflater) = self.inflater.take() {
@@ -449,17 +445,10 @@ impl Connection {
         let inflater = match &mut self.inflater {
             Some(inflater) => inflater,
             none => {
-                let own = self.parameters.filter(|&parameters| match self.keys {
-                    None => !parameters.client_no_context_takeover,
-                    Some(_) => !parameters.server_no_context_takeover,
-                });
-                none.insert(match own {
+                none.insert(match self.parameters.map(|parameters| peer_window(parameters, self.keys.is_some())) {
                     // What is kept for long is made no larger than the peer's window.
-                    Some(parameters) => Box::new(Inflater::new(match self.keys {
-                        None => parameters.client_window_bits,
-                        Some(_) => parameters.server_window_bits,
-                    })),
-                    None => around.pool.take_inflater(),
+                    Some((false, window_bits)) => Box::new(Inflater::new(window_bits)),
+                    _ => around.pool.take_inflater(),
                 })
             }
         };
@@ -469,12 +458,13 @@ impl Connection {
             ratio_from_bytes: around.limits.inflate_ratio_from_bytes,
         };
         let length = around.scratch.len();
-        work(inflater, around.scratch, bounds)?;
+        let outcome = work(inflater, around.scratch, bounds);
         self.message_bytes += (around.scratch.len() - length) as u64;
         if self.kind == Kind::Text {
+            // Also what was inflated before a fault: had the input been cut there, it would have been judged.
             self.text.feed(&around.scratch[length..]).map_err(not_utf8)?;
         }
-        Ok(())
+        outcome
     }
 
     /// W-08: received bytes that inflate to nothing are work without a purpose. Half a kibibyte and an eighth of the
@@ -493,14 +483,6 @@ impl Connection {
             Ok(())
         } else {
             Err(Fault::Flood)
-        }
-    }
-
-    /// True when the peer begins each message with an empty window.
-    fn peer_forgets(&self, parameters: Parameters) -> bool {
-        match self.keys {
-            None => parameters.client_no_context_takeover,
-            Some(_) => parameters.server_no_context_takeover,
         }
     }
 
@@ -666,6 +648,15 @@ impl Connection {
         if let Some(key) = mask {
             Mask::new(key).apply(&mut out[start..]);
         }
+    }
+}
+
+/// Whether the peer begins each message with an empty window, and how large its window is.
+const fn peer_window(parameters: Parameters, we_are_client: bool) -> (bool, u8) {
+    if we_are_client {
+        (parameters.server_no_context_takeover, parameters.server_window_bits)
+    } else {
+        (parameters.client_no_context_takeover, parameters.client_window_bits)
     }
 }
 

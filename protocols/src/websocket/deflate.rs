@@ -81,8 +81,8 @@ impl Inflater {
     /// As [`Inflater::inflate`].
     pub fn finish(&mut self, takeover: bool, out: &mut Vec<u8>, bounds: Bounds) -> Result<(), Fault> {
         // A sender that ends with BFINAL adds an empty block for the tail to complete (section 7.2.3.4). One that
-        // forgets it is understood as well.
-        if !self.ended {
+        // forgets it is understood as well, and so is one that sends an empty message as nothing.
+        if !self.ended && self.received > 0 {
             self.run(&TAIL, self.received, out, bounds)?;
         }
         if !takeover || self.ended {

@@ -10,7 +10,7 @@ use ringgate_protocols::websocket::message::{Kind, Payload};
 
 /// What the application would know, whatever way the input was cut.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Told {
+pub(crate) enum Told {
     Message(Kind, Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
@@ -19,41 +19,41 @@ pub enum Told {
 }
 
 /// A machine, its buffers and its transcript.
-pub struct End {
-    pub socket: Connection,
-    pub limits: WebSocketLimits,
-    pub pool: Pool,
-    pub scratch: Vec<u8>,
-    pub now_ms: u64,
-    pub told: Vec<Told>,
-    pub out: Vec<u8>,
+pub(crate) struct End {
+    pub(crate) socket: Connection,
+    pub(crate) limits: WebSocketLimits,
+    pub(crate) pool: Pool,
+    pub(crate) scratch: Vec<u8>,
+    pub(crate) now_ms: u64,
+    pub(crate) told: Vec<Told>,
+    pub(crate) out: Vec<u8>,
     /// Echo each message as soon as it is whole.
-    pub echo: bool,
-    pub events: usize,
+    pub(crate) echo: bool,
+    pub(crate) events: usize,
     input: Vec<u8>,
     message: Vec<u8>,
 }
 
-pub fn text(bytes: &[u8]) -> Told {
+pub(crate) fn text(bytes: &[u8]) -> Told {
     Told::Message(Kind::Text, bytes.to_vec())
 }
 
-pub fn binary(bytes: &[u8]) -> Told {
+pub(crate) fn binary(bytes: &[u8]) -> Told {
     Told::Message(Kind::Binary, bytes.to_vec())
 }
 
-pub const NO_TAKEOVER: Parameters = Parameters {
+pub(crate) const NO_TAKEOVER: Parameters = Parameters {
     server_no_context_takeover: true,
     client_no_context_takeover: true,
     server_window_bits: 15,
     client_window_bits: 15,
 };
 
-pub const TAKEOVER: Parameters =
+pub(crate) const TAKEOVER: Parameters =
     Parameters { server_no_context_takeover: false, client_no_context_takeover: false, ..NO_TAKEOVER };
 
 impl End {
-    pub fn new(socket: Connection) -> Self {
+    pub(crate) fn new(socket: Connection) -> Self {
         Self {
             socket,
             limits: WebSocketLimits::default(),
@@ -69,11 +69,11 @@ impl End {
         }
     }
 
-    pub fn server(parameters: Option<Parameters>) -> Self {
+    pub(crate) fn server(parameters: Option<Parameters>) -> Self {
         Self::new(Connection::server(parameters, 0))
     }
 
-    pub fn client(parameters: Option<Parameters>) -> Self {
+    pub(crate) fn client(parameters: Option<Parameters>) -> Self {
         let mut number = 0_u32;
         let keys = Box::new(move || {
             number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -83,7 +83,7 @@ impl End {
     }
 
     /// Feeds bytes behind those that are left, until the machine asks for more.
-    pub fn feed(&mut self, bytes: &[u8]) {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
         self.input.extend_from_slice(bytes);
         loop {
             let mut around = Environment {
@@ -152,20 +152,20 @@ impl End {
     }
 
     /// Feeds, writes what is owed, and gives all that was written.
-    pub fn answer(&mut self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn answer(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.feed(bytes);
         self.socket.poll_output(&mut self.out);
         std::mem::take(&mut self.out)
     }
 
     /// The fault in the transcript, if there is one.
-    pub fn fault(&self) -> Option<Fault> {
+    pub(crate) fn fault(&self) -> Option<Fault> {
         self.told.iter().find_map(|told| if let Told::Fault(fault) = told { Some(*fault) } else { None })
     }
 }
 
 /// A frame with the mask 37 fa 21 3d of the RFC's examples. `first` is its first byte.
-pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = unmasked(first, payload);
     let header = bytes.len() - payload.len();
     bytes[1] |= 0x80;
@@ -178,7 +178,7 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A frame without mask.
-pub fn unmasked(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn unmasked(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     match payload.len() {
         length @ 0..=125 => bytes.push(length as u8),
@@ -196,6 +196,6 @@ pub fn unmasked(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Our Close with a code and no reason.
-pub fn close_frame(code: u16) -> Vec<u8> {
+pub(crate) fn close_frame(code: u16) -> Vec<u8> {
     unmasked(0x88, &code.to_be_bytes())
 }
