@@ -2,6 +2,7 @@
 
 mod websocket_common;
 
+use proptest::prelude::*;
 use ringgate_protocols::websocket::close::CloseCode;
 use ringgate_protocols::websocket::connection::Connection;
 use ringgate_protocols::websocket::error::{Fault, Misuse};
@@ -341,6 +342,60 @@ fn ws_8_the_cuts_of_fragments_are_not_told() {
     end.feed(&bytes);
     assert_eq!(end.told, [binary(&whole)]);
     assert_eq!(end.events, 2, "one message, and the wish for more");
+}
+
+/// over an HTTP/2 stream the same frames travel, and masking stays required.
+#[test]
+fn x_3_masking_on_a_stream() {
+    let mut end = End::server(None);
+    assert_eq!(end.answer(&unmasked(0x82, b"no mask")), close_frame(1002));
+    // The end of the machine is the moment for END_STREAM.
+    assert!(end.socket.is_closed());
+}
+
+/// The end of the longest prefix of UTF-8 that a continuation could make valid.
+fn fails_at(bytes: &[u8]) -> Option<usize> {
+    let error = std::str::from_utf8(bytes).err()?;
+    error.error_len()?;
+    let good = error.valid_up_to();
+    (good + 1..=bytes.len()).find(|&end| std::str::from_utf8(&bytes[good..end]).is_err_and(|e| e.error_len().is_some()))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// W-10: long texts with at most one bad place fail at the byte that std names, whatever the pieces.
+    #[test]
+    fn w_10_long_texts_fail_where_std_says(
+        mut bytes in "[ -~]{0,400}[a-zé€🦀]{0,200}[ -~]{0,200}".prop_map(String::into_bytes),
+        bad in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        step in 1_usize..400,
+    ) {
+        if let Some((place, byte)) = bad && !bytes.is_empty() {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        let framed = frame(0x81, &bytes);
+        let header = framed.len() - bytes.len();
+        let expected = fails_at(&bytes);
+        let mut end = End::server(None);
+        end.feed(&framed[..header]);
+        let (mut at, mut failed) = (header, None);
+        for piece in framed[header..].chunks(step) {
+            at += piece.len();
+            end.feed(piece);
+            if end.fault().is_some() {
+                failed = Some(at - header);
+                break;
+            }
+        }
+        match expected {
+            // In the very piece that holds the bad byte.
+            Some(place) => prop_assert_eq!(failed, Some(place.div_ceil(step) * step).map(|end| end.min(bytes.len()))),
+            None if std::str::from_utf8(&bytes).is_ok() => prop_assert_eq!(end.told, [text(&bytes)]),
+            None => prop_assert_eq!(failed, Some(bytes.len())),
+        }
+    }
 }
 
 /// An idle connection is small, and holds nothing besides.

@@ -14,12 +14,10 @@ const WIDE_BYTES_MIN: usize = 64;
 #[inline]
 pub fn xor(bytes: &mut [u8], key: [u8; 4]) {
     #[cfg(target_arch = "x86_64")]
-    if bytes.len() >= WIDE_BYTES_MIN {
-        if std::arch::is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor has AVX2, asked in the line above.
-            unsafe { xor_avx2(bytes, key) };
-            return;
-        }
+    if bytes.len() >= WIDE_BYTES_MIN && std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has AVX2, asked in the condition.
+        unsafe { xor_avx2(bytes, key) };
+        return;
     }
     xor_words::<1>(bytes, key);
 }
@@ -29,11 +27,9 @@ pub fn xor(bytes: &mut [u8], key: [u8; 4]) {
 #[must_use]
 pub fn xor_is_ascii(bytes: &mut [u8], key: [u8; 4]) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if bytes.len() >= WIDE_BYTES_MIN {
-        if std::arch::is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor has AVX2, asked in the line above.
-            return unsafe { xor_is_ascii_avx2(bytes, key) };
-        }
+    if bytes.len() >= WIDE_BYTES_MIN && std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has AVX2, asked in the condition.
+        return unsafe { xor_is_ascii_avx2(bytes, key) };
     }
     xor_words_is_ascii::<1>(bytes, key)
 }
@@ -52,16 +48,16 @@ pub fn xor_scalar(bytes: &mut [u8], key: [u8; 4]) -> bool {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn xor_avx2(bytes: &mut [u8], key: [u8; 4]) {
-    xor_words::<16>(bytes, key);
+    xor_words::<8>(bytes, key);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn xor_is_ascii_avx2(bytes: &mut [u8], key: [u8; 4]) -> bool {
-    xor_words_is_ascii::<16>(bytes, key)
+    xor_words_is_ascii::<8>(bytes, key)
 }
 
-/// `WORDS` words of eight bytes in one step; 16 of them are four vectors of AVX2.
+/// `WORDS` words of eight bytes in one step; 8 of them are two vectors of AVX2.
 #[inline(always)]
 fn xor_words<const WORDS: usize>(bytes: &mut [u8], key: [u8; 4]) {
     let wide = doubled(key);

@@ -420,7 +420,7 @@ impl Connection {
                 self.mask.apply(block);
             }
             self.inflate_with(around, |inflater, scratch, bounds| inflater.inflate(block, scratch, bounds))?;
-            if wire % CHARGE_EVERY_BYTES == 0 {
+            if wire.is_multiple_of(CHARGE_EVERY_BYTES) {
                 self.charge_emptiness(wire, around)?;
             }
         }

@@ -65,37 +65,36 @@ impl State {
     #[inline]
     pub const fn on(self, occurrence: Occurrence) -> Verdict {
         use Occurrence as O;
-        use State as S;
         use Verdict::{Discard, Never, Refuse, To};
         match (self, occurrence) {
-            (S::Open, O::Receive | O::Send) => To(S::Open),
+            (Self::Open, O::Receive | O::Send) => To(Self::Open),
             // 5.5.1: "If an endpoint receives a Close frame and did not previously send a Close frame, the endpoint
             // MUST send a Close frame in response."
-            (S::Open, O::ReceiveClose) => To(S::Answering),
+            (Self::Open, O::ReceiveClose) => To(Self::Answering),
             // 7.1.7: fail the connection, with a Close where that is possible.
-            (S::Open, O::Violation) => To(S::Failing),
-            (S::Open, O::SendClose) => To(S::Closing),
-            (S::Open, O::Answered | O::Expired) => Never,
+            (Self::Open, O::Violation) => To(Self::Failing),
+            (Self::Open, O::SendClose) => To(Self::Closing),
+            (Self::Open, O::Answered | O::Expired) => Never,
 
-            (S::Closing, O::Receive) => To(S::Closing),
+            (Self::Closing, O::Receive) => To(Self::Closing),
             // 7.1.4: both Close frames are exchanged. What breaks the protocol now cannot be answered any more.
-            (S::Closing, O::ReceiveClose | O::Violation | O::Expired) => To(S::Closed),
+            (Self::Closing, O::ReceiveClose | O::Violation | O::Expired) => To(Self::Closed),
             // 5.5.1: "The application MUST NOT send any more data frames after sending a Close frame."
-            (S::Closing, O::Send | O::SendClose) => Refuse,
-            (S::Closing, O::Answered) => Never,
+            (Self::Closing, O::Send | O::SendClose) => Refuse,
+            (Self::Closing, O::Answered) => Never,
 
             // 1.4, 5.5.1: "any further data received is discarded."
-            (S::Answering | S::Failing, O::Receive | O::ReceiveClose | O::Violation) => Discard,
-            (S::Answering | S::Failing, O::Send) => Refuse,
+            (Self::Answering | Self::Failing, O::Receive | O::ReceiveClose | O::Violation) => Discard,
+            (Self::Answering | Self::Failing, O::Send) => Refuse,
             // The application may choose the code and reason of the answer itself.
-            (S::Answering, O::SendClose) => To(S::Closed),
-            (S::Failing, O::SendClose) => Refuse,
-            (S::Answering | S::Failing, O::Answered) => To(S::Closed),
-            (S::Answering | S::Failing, O::Expired) => Never,
+            (Self::Answering, O::SendClose) => To(Self::Closed),
+            (Self::Failing, O::SendClose) => Refuse,
+            (Self::Answering | Self::Failing, O::Answered) => To(Self::Closed),
+            (Self::Answering | Self::Failing, O::Expired) => Never,
 
-            (S::Closed, O::Receive | O::ReceiveClose | O::Violation) => Discard,
-            (S::Closed, O::Send | O::SendClose) => Refuse,
-            (S::Closed, O::Answered | O::Expired) => Never,
+            (Self::Closed, O::Receive | O::ReceiveClose | O::Violation) => Discard,
+            (Self::Closed, O::Send | O::SendClose) => Refuse,
+            (Self::Closed, O::Answered | O::Expired) => Never,
         }
     }
 }
