@@ -235,13 +235,14 @@ impl Pool {
 
     /// Takes back a context. It is emptied here.
     pub(crate) fn give_deflater(&mut self, mut deflater: Box<Deflater>) {
+        if self.kept_max == 0 {
+            return;
+        }
         if self.deflaters.len() >= self.kept_max {
             // Connections of another window size would otherwise never find theirs.
             self.deflaters.remove(0);
         }
-        if self.kept_max > 0 {
-            deflater.reset();
-            self.deflaters.push(deflater);
-        }
+        deflater.reset();
+        self.deflaters.push(deflater);
     }
 }
