@@ -100,7 +100,8 @@ impl Inflater {
                 self.stream.reset(false);
                 self.ended = false;
             }
-            let allowed = usize::try_from(bounds.bytes_max - self.inflated).unwrap_or(usize::MAX).saturating_add(1);
+            let allowed =
+                usize::try_from(bounds.bytes_max.saturating_sub(self.inflated)).unwrap_or(usize::MAX).saturating_add(1);
             let room = STEP_BYTES_MAX.min((4 * input.len()).max(256)).min(allowed);
             let length = out.len();
             out.resize(length + room, 0);
