@@ -400,13 +400,13 @@ impl Connection {
     }
 
     fn read_rest(&mut self, input: &[u8], head: &mut Head, limits: &Limits) -> Result<Step, Fault> {
+        if !self.draining {
+            return self.read_body(input, head, limits);
+        }
         let mut consumed = 0;
         loop {
             let step = self.read_body(&input[consumed..], head, limits)?;
             consumed += step.consumed;
-            if !self.draining {
-                return Ok(step);
-            }
             match step.event {
                 // Thrown away; go on with what is there.
                 Event::Body(_) | Event::Trailers => {}
