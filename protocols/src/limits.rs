@@ -3,13 +3,132 @@
 /// Limits of the grammar and of counting. Times are the gateway's business and come as arguments.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Bytes of all field lines of one head, trailers sharing it; HTTP/2 counts name + value + 32 per field.
+    /// Bytes of all field lines of one head, trailers sharing it; HTTP/2 counts name + value + 32 per field,
+    /// HTTP/1 the lines as they came, line ends included.
     /// 32,768: between hyper's 16 KiB and Envoy's 60 KiB.
     pub header_bytes_max: u32,
+    /// Field lines of one head, trailers and cookie crumbs sharing it.
+    /// 100: common to h2o, hyper, Apache and Envoy.
+    pub field_count_max: u32,
+    /// Bytes of one HTTP/1 field line without its line end; beyond it 431.
+    /// 8,192: the line of Apache and nginx.
+    pub field_line_bytes_max: u32,
+    /// Bytes of the request-target; beyond it 414.
+    /// 8,192: as the field line.
+    pub target_bytes_max: u32,
+    /// Bytes of the method; beyond it 501 (RFC 9112 section 3).
+    /// 32: the longest registered method, `UPDATEREDIRECTREF`, has 17.
+    pub method_bytes_max: u32,
+    /// Empty lines before a request line.
+    /// 2: old clients send one stray CRLF after a body.
+    pub leading_empty_lines_max: u32,
+    /// Bytes of chunk extensions in one message.
+    /// 16,384: node's cap; hardly anybody uses extensions.
+    pub chunk_extension_bytes_max: u32,
+    /// Bytes of one chunk-size line beyond its significant digits: extensions, and zeros in front.
+    /// 256: room for a signature, none for a flood.
+    pub chunk_extension_line_bytes_max: u32,
+    /// Bytes of a request body, unless the application asks for more; beyond it 413.
+    /// 1,048,576: nginx's default.
+    pub body_bytes_max: u64,
+    /// Bytes of an unread request body that are read and thrown away to keep the connection.
+    /// 262,144: cheaper than a new connection; beyond it close.
+    pub drain_bytes_max: u64,
+    /// Ranges in one `Range` field that are served.
+    /// 16: a player asks for one or two; a thousand is an attack.
+    pub range_count_max: u32,
+    /// Bytes of output waiting on one connection; beyond it reading stops.
+    /// 262,144: half of h2o's bound.
+    pub output_bytes_max: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { header_bytes_max: 32_768 }
+        Self {
+            header_bytes_max: 32_768,
+            field_count_max: 100,
+            field_line_bytes_max: 8_192,
+            target_bytes_max: 8_192,
+            method_bytes_max: 32,
+            leading_empty_lines_max: 2,
+            chunk_extension_bytes_max: 16_384,
+            chunk_extension_line_bytes_max: 256,
+            body_bytes_max: 1_048_576,
+            drain_bytes_max: 262_144,
+            range_count_max: 16,
+            output_bytes_max: 262_144,
+        }
+    }
+}
+
+/// Bounds and deadlines of one HTTP/2 connection. Every default carries its reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http2Limits {
+    /// Sum of name + value + 32 over the fields of one head or of trailers. Announced as MAX_HEADER_LIST_SIZE. A list
+    /// up to twice as long is answered with 431, a longer one ends the connection. Also bounds the encoded block.
+    pub header_bytes_max: u32,
+    /// Field lines of one head or of trailers; pseudo-fields and cookie crumbs count (the HTTP/2 bomb). 100 as h2o,
+    /// hyper, Apache and Envoy have it.
+    pub field_count_max: u32,
+    /// Streams at once, running handlers of reset streams included. 100 as Apache, h2o and Envoy's edge guide.
+    pub streams_max: u32,
+    /// Abuse budget: tokens in the bucket, nghttp2's value.
+    pub glitch_tokens_max: u32,
+    /// Abuse budget: tokens that come back per second, nghttp2's value.
+    pub glitch_tokens_per_s: u32,
+    /// CONTINUATION frames of one block; 32 KiB of head need two or three. nghttp2's value.
+    pub continuation_frames_max: u32,
+    /// Entries of one SETTINGS frame, nghttp2's value.
+    pub settings_entries_max: u32,
+    /// Control frames that may wait for the transport before the connection is ended; Envoy's value.
+    pub control_frames_queued_max: u32,
+    /// Bytes that may wait for the transport before reading stops; half of h2o's.
+    pub output_bytes_max: u32,
+    /// Octets of each field compression table; the RFC's default, and the encoder never goes above it.
+    pub table_bytes_max: u32,
+    /// Window of each request body: bytes the application has not yet read. 128 KiB: a disk or a slow peer hides behind
+    /// it, and a hundred streams stay within 12.5 MiB. Below 65,535 the difference is tolerated until acknowledged.
+    pub stream_window_bytes: u32,
+    /// Window of the connection, credited on receipt, so that a slow handler shuts its own stream and not all of them.
+    pub connection_window_bytes: u32,
+    /// Body bytes of all streams that the application may leave unread before the connection's window shuts too.
+    pub unread_bytes_max: u32,
+    /// Announces extended CONNECT (RFC 8441).
+    pub connect_protocol: bool,
+    /// Lets `push_promise` promise. Off: browsers have removed it.
+    pub push: bool,
+    /// The preface and the first SETTINGS have to be there after this, in ms.
+    pub first_settings_timeout_ms: u32,
+    /// A header block has to be complete after this, in ms, and our SETTINGS acknowledged; h2o's value.
+    pub header_timeout_ms: u32,
+    /// How long the drain waits for the PING's answer before the last GOAWAY, in ms.
+    pub drain_ping_timeout_ms: u32,
+    /// A response that waits on the peer's window for so long is reset, in ms (F-05, F-16).
+    pub stall_timeout_ms: u32,
+}
+
+impl Default for Http2Limits {
+    fn default() -> Self {
+        Self {
+            header_bytes_max: 32_768,
+            field_count_max: 100,
+            streams_max: 100,
+            glitch_tokens_max: 1_000,
+            glitch_tokens_per_s: 33,
+            continuation_frames_max: 8,
+            settings_entries_max: 32,
+            control_frames_queued_max: 1_000,
+            output_bytes_max: 262_144,
+            table_bytes_max: 4_096,
+            stream_window_bytes: 131_072,
+            connection_window_bytes: 1_048_576,
+            unread_bytes_max: 1_048_576,
+            connect_protocol: true,
+            push: false,
+            first_settings_timeout_ms: 5_000,
+            header_timeout_ms: 10_000,
+            drain_ping_timeout_ms: 1_000,
+            stall_timeout_ms: 30_000,
+        }
     }
 }
