@@ -1,0 +1,163 @@
+//! One core's share of a gateway: what its handlers may ask for, and what its connections have in common.
+
+use crate::{
+    config::Config,
+    counters::{GatewayCounters, Metrics},
+    request::RequestPool,
+};
+use ringgate_runtime::{executor::Handle, offload::Crew};
+use std::{
+    any::{Any, TypeId, type_name},
+    cell::{Cell, RefCell},
+    fmt,
+    rc::Rc,
+    sync::Arc,
+};
+
+/// One core of a gateway, as its application factory and its handlers see it. Cheap to clone, never leaves its core.
+///
+/// ```
+/// use ringgate::{App, Core, Request};
+/// use std::{cell::Cell, rc::Rc};
+/// // Called once on every core: what it makes is that core's own and needs no lock.
+/// fn application(core: &Core) -> App {
+///     let served = Rc::new(Cell::new(0));
+///     let index = core.index();
+///     App::new().route("/served", move |_: &Request| {
+///         served.set(served.get() + 1);
+///         format!("core {index} has served {} requests\n", served.get())
+///     })
+/// }
+/// # let _ = ringgate::Gateway::builder(application);
+/// ```
+#[derive(Clone)]
+pub struct Core {
+    pub(crate) shared: Rc<Shared>,
+}
+
+/// What all connections of a core share. Fields are for the drivers.
+pub(crate) struct Shared {
+    pub(crate) handle: Handle,
+    pub(crate) config: Config,
+    pub(crate) crew: Crew,
+    pub(crate) counters: Arc<GatewayCounters>,
+    pub(crate) metrics: Metrics,
+    /// No further request is taken on any connection: responses say `Connection: close`.
+    pub(crate) draining: Cell<bool>,
+    pub(crate) requests: RequestPool,
+    /// Emptied output blocks, for the next turn that has something to say.
+    blocks: RefCell<Vec<Vec<u8>>>,
+    stamp: RefCell<Vec<u8>>,
+    stamp_second: Cell<u64>,
+    states: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
+}
+
+/// Output blocks a core keeps: enough for every connection that sends in one turn, at most 1 MiB of them.
+const BLOCKS_KEPT_MAX: usize = 64;
+/// A block that has grown beyond this is given back to the allocator.
+const BLOCK_BYTES_KEPT_MAX: usize = 16_384;
+
+impl Core {
+    pub(crate) fn new(handle: Handle, config: Config, crew: Crew, metrics: Metrics) -> Self {
+        let counters = Arc::new(GatewayCounters::default());
+        metrics.register(handle.core(), counters.clone(), handle.counters());
+        let shared = Shared {
+            handle,
+            config,
+            crew,
+            counters,
+            metrics,
+            draining: Cell::new(false),
+            requests: RequestPool::default(),
+            blocks: RefCell::default(),
+            stamp: RefCell::default(),
+            stamp_second: Cell::new(u64::MAX),
+            states: RefCell::default(),
+        };
+        Self { shared: Rc::new(shared) }
+    }
+
+    /// This core's number, from 0.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.shared.handle.core()
+    }
+
+    /// The executor of this core: spawn, sleep, connect.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.shared.handle
+    }
+
+    /// The counters of all cores.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// The threads that run blocking handlers; also for blocking work of an async handler.
+    #[must_use]
+    pub fn crew(&self) -> &Crew {
+        &self.shared.crew
+    }
+
+    /// True once the gateway is told to stop: long exchanges should come to their end.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.shared.draining.get()
+    }
+
+    /// The application state of type `T`, set with `App::state`.
+    ///
+    /// # Panics
+    /// When no state of this type was set: a mistake of the program, answered with 500.
+    #[must_use]
+    pub fn state<T: 'static>(&self) -> Rc<T> {
+        let states = self.shared.states.borrow();
+        let found = states.iter().find(|(id, _)| *id == TypeId::of::<T>()).map(|(_, state)| state.clone());
+        match found.and_then(|state| state.downcast::<T>().ok()) {
+            Some(state) => state,
+            None => panic!("no application state of type {}: set it with App::state", type_name::<T>()),
+        }
+    }
+
+    pub(crate) fn add_states(&self, states: Vec<(TypeId, Rc<dyn Any>)>) {
+        self.shared.states.borrow_mut().extend(states);
+    }
+}
+
+impl Shared {
+    /// An empty output block.
+    pub(crate) fn take_block(&self) -> Vec<u8> {
+        self.blocks.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Gives an output block back.
+    pub(crate) fn give_block(&self, mut block: Vec<u8>) {
+        let mut blocks = self.blocks.borrow_mut();
+        if block.capacity() > 0 && block.capacity() <= BLOCK_BYTES_KEPT_MAX && blocks.len() < BLOCKS_KEPT_MAX {
+            block.clear();
+            blocks.push(block);
+        }
+    }
+
+    /// Calls `write` with the lines every response carries (`server`, `date`), made anew once a second (RFC 9110
+    /// section 6.6.1).
+    pub(crate) fn with_stamp<R>(&self, write: impl FnOnce(&[u8]) -> R) -> R {
+        let second = self.handle.now().as_nanos() / 1_000_000_000;
+        if self.stamp_second.replace(second) != second {
+            let mut stamp = self.stamp.borrow_mut();
+            stamp.clear();
+            stamp.extend_from_slice(b"server: ringgate\r\ndate: ");
+            crate::date::write(self.handle.wall_clock(), &mut stamp);
+            stamp.extend_from_slice(b"\r\n");
+        }
+        write(&self.stamp.borrow())
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").field("index", &self.index()).finish_non_exhaustive()
+    }
+}
