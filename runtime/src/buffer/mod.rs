@@ -1,56 +1,22 @@
-//! Receive buffers and leases; send buffers.
-use bytes::Bytes;
+//! Receive buffers and the leases on them; buffers to send from.
+//!
+//! # The room and its unsafe
+//! A [`ReceivePool`](receive::ReceivePool) is one block of memory cut into equal buffers. At any time a buffer has exactly
+//! one owner: the free list, the driver (the kernel may be writing into it), or the leases on it. The rules are:
+//!
+//! 1. The kernel writes only into buffers that the driver took with `take_free`; nobody reads those.
+//! 2. When the driver learns that the kernel has finished a buffer it calls `lend`, once: from then on the kernel does
+//!    not touch it and the bytes are plain initialised memory (the block is zeroed when it is allocated).
+//! 3. Leases of one buffer count themselves. While the count is above one they are read-only; a single lease may
+//!    change its bytes. The last one to go puts the buffer on the free list.
+//! 4. Everything is of one thread (`Rc`, `Cell`): a lease is not `Send`.
+//! 5. Leases keep the block alive, so a lease may outlive the executor. The driver keeps it alive as well, until the
+//!    kernel has let go of the ring.
 
-/// A kernel-filled buffer, given back when the last clone is dropped. Not `Send`. Cloning is cheap (a count).
-/// A lease may also own plain memory (beyond the lending cap bytes are copied out; see [`Lease::from_vec`]).
-#[derive(Clone, Debug)]
-pub struct Lease { _todo: std::rc::Rc<Vec<u8>> }
+mod lease;
+mod receive;
+mod send;
 
-impl Lease {
-    /// A lease over memory of its own.
-    pub fn from_vec(_bytes: Vec<u8>) -> Self { todo!() }
-    /// An empty lease: what `recv` answers at end of stream.
-    pub fn empty() -> Self { todo!() }
-    /// The bytes of this lease.
-    pub fn as_slice(&self) -> &[u8] { todo!() }
-    /// The bytes, to be changed in place (unmasking), if no other clone shares the buffer.
-    pub fn as_mut_slice(&mut self) -> Option<&mut [u8]> { todo!() }
-    /// A lease of a part of these bytes; shares the buffer.
-    pub fn slice(&self, _range: std::ops::Range<usize>) -> Self { todo!() }
-    /// Drops the first `count` bytes from view.
-    pub fn advance(&mut self, _count: usize) { todo!() }
-    /// Keeps only the first `count` bytes in view.
-    pub fn truncate(&mut self, _count: usize) { todo!() }
-}
-impl std::ops::Deref for Lease { type Target = [u8]; fn deref(&self) -> &[u8] { self.as_slice() } }
-
-/// One piece of what is to go out.
-#[derive(Debug)]
-pub enum Piece {
-    /// Bytes collected by the sender (heads, small bodies).
-    Owned(Vec<u8>),
-    /// Bytes that others may share.
-    Shared(Bytes),
-    /// Bytes of the program itself.
-    Static(&'static [u8]),
-    /// Received bytes that go out again without a copy (echo).
-    Lease(Lease),
-}
-
-/// What one send takes: a first block of collected bytes, and further pieces behind it. One piece: `send`; more: `sendmsg`.
-#[derive(Debug, Default)]
-pub struct SendBuf { _head: Vec<u8>, _rest: Vec<Piece> }
-impl SendBuf {
-    /// Wraps collected bytes.
-    pub fn from_vec(_bytes: Vec<u8>) -> Self { todo!() }
-    /// The tail block to which small things are appended (a fresh owned piece is started behind a lent one).
-    pub fn tail(&mut self) -> &mut Vec<u8> { todo!() }
-    /// Lends a large piece: it will be sent from where it is.
-    pub fn push(&mut self, _piece: Piece) { todo!() }
-    /// Bytes in all pieces.
-    pub fn len(&self) -> usize { todo!() }
-    /// True when there is nothing to send.
-    pub fn is_empty(&self) -> bool { todo!() }
-    /// Forgets all pieces, keeps the memory of the first block.
-    pub fn clear(&mut self) { todo!() }
-}
+pub use lease::Lease;
+pub use receive::{ReceiveConfig, ReceivePool};
+pub use send::{Piece, SendBuf};

@@ -1,6 +1,6 @@
 //! One turn of the loop.
 use std::{io, time::Duration, future::Future, sync::Arc, os::fd::OwnedFd};
-use crate::{driver::{DriverChoice, DriverReport}, net::{Address, Listener, SocketStream}, task::JoinHandle, time::{Instant, Sleep}};
+use crate::{buffer::SendBuf, driver::{DriverChoice, DriverReport}, net::{Address, Listener, SocketStream}, task::JoinHandle, time::{Instant, Sleep}};
 
 /// How one executor is set up.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +46,8 @@ impl Handle {
     pub fn adopt_stream(&self, _fd: OwnedFd) -> io::Result<SocketStream> { todo!() }
     /// Connects.
     pub async fn connect(&self, _address: &Address) -> io::Result<SocketStream> { todo!() }
+    /// An empty buffer from this core's pool, to be handed to `start_send`, after which it comes back by itself.
+    pub fn take_send_buf(&self) -> SendBuf { todo!() }
     /// This core's counters, readable from any thread.
     pub fn counters(&self) -> Arc<Counters> { todo!() }
     /// Which driver runs and why.

@@ -32,10 +32,13 @@ pub trait ByteStream {
     fn pause_recv(&mut self);
     /// Starts one send. Must not be called while one is in flight (`is_sending`).
     fn start_send(&mut self, buf: SendBuf);
-    /// True from `start_send` until `poll_sent` was Ready.
+    /// True while a send is in flight (no waker is registered: for "may I start the next one?").
     fn is_sending(&self) -> bool;
-    /// Ready with the emptied buffer (memory for reuse) when everything of the send in flight has gone to the kernel.
-    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<SendBuf>>;
+    /// Ready when nothing is in flight any more (at once if nothing was), with the error if the send failed.
+    ///
+    /// Calling it is optional: a send that nobody waits for completes by itself and wakes nobody; its memory goes back
+    /// to the core's pool (`Handle::take_send_buf`), and an error is kept for the next call of any method here.
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// Half-close: FIN to the peer; reading goes on.
     fn shutdown_write(&mut self);
 }
@@ -46,8 +49,8 @@ pub struct SocketStream {}
 impl SocketStream {
     /// Async form of `poll_recv`.
     pub async fn recv(&mut self) -> io::Result<Lease> { todo!() }
-    /// Sends all of `buf`, gives the emptied buffer back.
-    pub async fn send(&mut self, _buf: SendBuf) -> io::Result<SendBuf> { todo!() }
+    /// Sends all of `buf`; its memory returns to the core's pool.
+    pub async fn send(&mut self, _buf: SendBuf) -> io::Result<()> { todo!() }
     /// The peer's address (None for unnamed Unix peers).
     pub fn peer_address(&self) -> io::Result<Option<Address>> { todo!() }
     /// Our end's address.
@@ -60,6 +63,6 @@ impl ByteStream for SocketStream {
     fn pause_recv(&mut self) { todo!() }
     fn start_send(&mut self, _buf: SendBuf) { todo!() }
     fn is_sending(&self) -> bool { todo!() }
-    fn poll_sent(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<SendBuf>> { todo!() }
+    fn poll_sent(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> { todo!() }
     fn shutdown_write(&mut self) { todo!() }
 }

@@ -1,16 +1,31 @@
-//! Tasks of one core.
-use std::{future::Future, pin::Pin, task::{Context, Poll}};
-/// Waits for a task. Dropping it cancels the task (its future is dropped at once if it is not running).
-#[derive(Debug)]
-pub struct JoinHandle<T> { _t: std::marker::PhantomData<T> }
-impl<T> JoinHandle<T> {
-    /// Lets the task go on by itself.
-    pub fn detach(self) { todo!() }
-    /// Whether the task has ended.
-    pub fn is_finished(&self) -> bool { todo!() }
-}
-/// A panic that ended a task.
-#[derive(Debug)]
-pub struct TaskPanicked(/// what the panic carried
-    pub Box<dyn std::any::Any + Send>);
-impl<T> Future for JoinHandle<T> { type Output = Result<T, TaskPanicked>; fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> { todo!() } }
+//! Tasks of one core: a future, its waker and its join handle in one allocation.
+//!
+//! # The room and its unsafe
+//! A task is one heap cell: [`header::Header`] followed by the stage (future, output or nothing). All handles to it are
+//! raw pointers to the header. Who may touch what:
+//!
+//! 1. **The owner thread** (the one that runs the [`Queue`]) alone reads and writes everything except the header's two
+//!    atomics: the stage, the links, the flags. Those are `Cell`s and `UnsafeCell`s. [`Queue`], [`JoinHandle`] and the
+//!    futures are not `Send`, so no other thread can reach them.
+//! 2. **Any thread** may hold a `Waker`. It touches the reference count (atomic), the flag `woken_remotely` (atomic), and
+//!    reads the pointer to the [`Remote`] side of the queue, which never changes and is kept alive by the task.
+//! 3. A wake on the owner thread puts the task on the local run queue: no atomic read-modify-write. A wake elsewhere
+//!    sets the flag, puts the pointer (with a count of its own) on the remote list and wakes the core.
+//! 4. **Counts.** The set of live tasks holds one, given up when the task has completed and is not queued; a join handle
+//!    holds one; every waker holds one; every entry of the remote list holds one. An entry of the local queue holds none:
+//!    a completed task that is still queued passes the set's count to the queue's entry.
+//! 5. The cell is freed when the count reaches zero. The stage is emptied before, on the owner thread: a task that
+//!    completes or is cancelled drops its future at once, and a join handle that goes drops the output. So whichever
+//!    thread drops the last waker frees memory only.
+//! 6. How the owner thread is recognised: by the address of a thread-local byte. When the queue is closed the address is
+//!    replaced by zero, so a later thread with the same address is never mistaken for it.
+//!
+//! A future is never polled while it is being polled or dropped: `poll` is called by the turn only, and `cancel` of a
+//! running task (it dropped its own join handle) only marks it.
+
+mod header;
+mod join;
+mod queue;
+
+pub use join::{JoinHandle, TaskPanicked};
+pub(crate) use queue::{Queue, Remote};

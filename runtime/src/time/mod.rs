@@ -1,4 +1,5 @@
 //! Timers of one core.
+pub mod wheel;
 use std::{future::Future, pin::Pin, task::{Context, Poll}, time::Duration};
 /// A moment: nanoseconds since the process's first executor started (virtual on the sim driver).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

@@ -1,0 +1,108 @@
+//! What one send takes.
+
+use bytes::Bytes;
+
+use crate::buffer::lease::Lease;
+
+/// One piece of what is to go out, sent from where it lies.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    /// Bytes collected by the sender: heads, small bodies.
+    Owned(Vec<u8>),
+    /// Bytes that others may share.
+    Shared(Bytes),
+    /// Bytes of the program itself.
+    Static(&'static [u8]),
+    /// Received bytes that go out again without a copy.
+    Lease(Lease),
+}
+
+impl Piece {
+    /// The bytes of the piece.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Owned(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+            Self::Static(bytes) => bytes,
+            Self::Lease(lease) => lease,
+        }
+    }
+}
+
+/// A first block of collected bytes and further pieces behind it. One piece costs a `send`, several one `sendmsg`.
+///
+/// ```
+/// use ringgate_runtime::buffer::{Piece, SendBuf};
+/// let mut buf = SendBuf::default();
+/// buf.tail().extend_from_slice(b"content-length: 4\r\n\r\n");
+/// buf.push(Piece::Static(b"body"));
+/// buf.tail().extend_from_slice(b"next head");
+/// assert_eq!((buf.len(), buf.pieces().count()), (34, 3));
+/// ```
+#[derive(Debug, Default)]
+pub struct SendBuf {
+    head: Vec<u8>,
+    rest: Vec<Piece>,
+}
+
+impl SendBuf {
+    /// Wraps collected bytes.
+    #[must_use]
+    pub const fn from_vec(bytes: Vec<u8>) -> Self {
+        Self { head: bytes, rest: Vec::new() }
+    }
+
+    /// The block at the end, for appending small things; behind a lent piece a fresh one is begun.
+    pub fn tail(&mut self) -> &mut Vec<u8> {
+        if self.rest.is_empty() {
+            return &mut self.head;
+        }
+        if !matches!(self.rest.last(), Some(Piece::Owned(_))) {
+            self.rest.push(Piece::Owned(Vec::new()));
+        }
+        match self.rest.last_mut() {
+            Some(Piece::Owned(bytes)) => bytes,
+            _ => unreachable!("an owned piece was just put at the end"),
+        }
+    }
+
+    /// Lends a piece: it is sent from where it is. Worth it from a few KiB; smaller ones are better copied to the tail.
+    pub fn push(&mut self, piece: Piece) {
+        self.rest.push(piece);
+    }
+
+    /// Bytes in all pieces.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.pieces().map(<[u8]>::len).sum()
+    }
+
+    /// True when there is nothing to send.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pieces().all(<[u8]>::is_empty)
+    }
+
+    /// All pieces in their order.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        std::iter::once(self.head.as_slice()).chain(self.rest.iter().map(Piece::as_slice))
+    }
+
+    /// The whole content, if it is one block.
+    pub(crate) fn single(&self) -> Option<&[u8]> {
+        self.rest.is_empty().then_some(self.head.as_slice())
+    }
+
+    /// Forgets all pieces, keeps the memory of the first block.
+    pub fn clear(&mut self) {
+        self.head.clear();
+        self.rest.clear();
+    }
+
+    /// Bytes of memory kept by the first block.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.head.capacity()
+    }
+}

@@ -1,0 +1,258 @@
+//! One slot per socket: what is in flight, what has arrived, who waits.
+//!
+//! ```text
+//! receiving   Idle ──arm──▶ Armed ──pause──▶ Pausing ──last completion──▶ Idle
+//!               ▲             │ multishot ended: buffers out, end, error       │
+//!               └─────────────┴──── arm again on the next poll ◀───────────────┘
+//! sending     Idle ──start──▶ InFlight ──done | failed──▶ Idle (an error is kept)
+//! slot        Open ──close──▶ Closing (operations pending) ──last completion──▶ free, generation + 1
+//! ```
+//!
+//! A slot is freed only after the last completion of its operations, so a completion always finds the slot it belongs
+//! to; the generation in its identity tells a late one of a former socket, should the kernel ever send it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::task::Waker;
+
+use rustix::io::Errno;
+
+use crate::buffer::{Lease, SendBuf};
+
+/// Received leases a socket may hold before the driver stops receiving for it: the reader is behind.
+/// Four buffers keep a fast reader busy while the kernel refills; more would only hide that it is slow.
+pub(crate) const INBOUND_LEASES_MAX: usize = 4;
+
+/// Accepted connections that may wait in a listener's slot; beyond it they wait in the kernel's backlog.
+pub(crate) const ACCEPTED_MAX: usize = 256;
+
+/// Names one socket of one core for as long as it lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Key {
+    pub(crate) slot: u32,
+    /// 24 bits: it travels in an operation's `user_data`.
+    pub(crate) generation: u32,
+}
+
+/// Bits of a generation.
+const GENERATION_MASK: u32 = (1 << 24) - 1;
+
+/// The state of a kind of operation that the kernel repeats by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Repeating {
+    /// Nothing is asked of the kernel.
+    #[default]
+    Idle,
+    /// The kernel delivers as things arrive.
+    Armed,
+    /// We have asked it to stop; what comes until the last completion is kept.
+    Pausing,
+    /// It stopped because no buffer was free; it is armed again when one returns.
+    Starved,
+}
+
+/// How the peer's side of a stream has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    /// FIN.
+    Finished,
+    /// RST, or any error of the socket.
+    Failed(Errno),
+}
+
+/// One send in flight: the memory the kernel reads stays here until its completion.
+#[derive(Debug)]
+pub(crate) struct Sending {
+    pub(crate) buf: SendBuf,
+    /// Bytes that have gone to the kernel already.
+    pub(crate) sent: usize,
+    /// Driver's memory for a vectored send (io_uring: `msghdr` and `iovec`s).
+    pub(crate) vectored: Option<Box<dyn std::any::Any>>,
+}
+
+/// Everything about one socket.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    generation: u32,
+    pub(crate) in_use: bool,
+    /// The descriptor; the simulated driver has none.
+    pub(crate) fd: Option<OwnedFd>,
+    /// Closing: the owner is gone, the slot waits for the last completions.
+    pub(crate) closing: bool,
+    pub(crate) receiving: Repeating,
+    /// Operations of which a completion is still to come (a repeating one counts as one).
+    pub(crate) operations: u8,
+    pub(crate) end: Option<End>,
+    /// A failed send, until somebody asks.
+    pub(crate) send_error: Option<Errno>,
+    /// epoll: what the descriptor is registered for (bits of the driver's own choosing).
+    pub(crate) interest: u8,
+    /// What has arrived, first to last. The first stands in the slot itself: usually there is no other.
+    first: Option<Lease>,
+    #[expect(clippy::box_collection, reason = "an idle connection pays 8 bytes for it, not 32")]
+    more: Option<Box<VecDeque<Lease>>>,
+    pub(crate) receive_waker: Option<Waker>,
+    pub(crate) sending: Option<Box<Sending>>,
+    pub(crate) send_waker: Option<Waker>,
+    /// Of a listener: connections that wait to be taken.
+    pub(crate) accepted: Option<Box<VecDeque<Key>>>,
+}
+
+impl Slot {
+    /// Wakes whoever waits to receive (or to accept). The waker stays: most tasks wait here again, with the same one.
+    pub(crate) fn wake_receiver(&self) {
+        if let Some(waker) = &self.receive_waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Keeps what has arrived and wakes the receiver.
+    pub(crate) fn arrived(&mut self, lease: Lease) {
+        if self.closing {
+            return;
+        }
+        if self.first.is_none() {
+            self.first = Some(lease);
+        } else {
+            self.more.get_or_insert_default().push_back(lease);
+        }
+        self.wake_receiver();
+    }
+
+    /// Keeps how the peer's side has ended and wakes the receiver.
+    pub(crate) fn ended(&mut self, end: End) {
+        if self.end.is_none() {
+            self.end = Some(end);
+        }
+        self.wake_receiver();
+    }
+
+    /// The reader is behind: the driver should stop receiving.
+    pub(crate) fn is_behind(&self) -> bool {
+        match &self.accepted {
+            Some(accepted) => accepted.len() >= ACCEPTED_MAX,
+            None => self.inbound() >= INBOUND_LEASES_MAX,
+        }
+    }
+
+    /// Leases that wait for the reader.
+    pub(crate) fn inbound(&self) -> usize {
+        usize::from(self.first.is_some()) + self.more.as_ref().map_or(0, |more| more.len())
+    }
+
+    /// The oldest lease that waits.
+    pub(crate) fn take_inbound(&mut self) -> Option<Lease> {
+        let lease = self.first.take()?;
+        if let Some(more) = &mut self.more {
+            self.first = more.pop_front();
+            if self.first.is_none() {
+                // An idle connection keeps no queue.
+                self.more = None;
+            }
+        }
+        Some(lease)
+    }
+
+    /// Drops what waits: the owner is gone.
+    pub(crate) fn forget_inbound(&mut self) {
+        self.first = None;
+        self.more = None;
+    }
+
+    /// Marks the send as done and hands its memory back; wakes whoever waits for it.
+    pub(crate) fn sent(&mut self, result: Result<(), Errno>) -> Option<SendBuf> {
+        if let Err(errno) = result {
+            self.send_error = Some(errno);
+        }
+        let sending = self.sending.take()?;
+        if let Some(waker) = self.send_waker.take() {
+            waker.wake();
+        }
+        Some(sending.buf)
+    }
+}
+
+/// All sockets of one core.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// Emptied send buffers, to be used again.
+    spare: Vec<SendBuf>,
+}
+
+/// Emptied send buffers kept per core; a turn rarely has more sends in flight.
+const SPARE_MAX: usize = 64;
+/// A send buffer that has grown beyond this is not kept: one large response must not hold memory for ever.
+const SPARE_BYTES_MAX: usize = 65_536;
+
+impl Sockets {
+    /// A fresh slot for a descriptor.
+    pub(crate) fn insert(&mut self, fd: Option<OwnedFd>) -> Key {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            (self.slots.len() - 1) as u32
+        });
+        let slot = &mut self.slots[index as usize];
+        debug_assert!(!slot.in_use);
+        slot.in_use = true;
+        slot.fd = fd;
+        Key { slot: index, generation: slot.generation }
+    }
+
+    /// Frees a slot whose last completion has come.
+    pub(crate) fn remove(&mut self, key: Key) {
+        let slot = &mut self.slots[key.slot as usize];
+        debug_assert!(slot.in_use && slot.generation == key.generation && slot.operations == 0);
+        *slot = Slot { generation: (slot.generation + 1) & GENERATION_MASK, ..Slot::default() };
+        self.free.push(key.slot);
+    }
+
+    /// The slot, unless the key is of a former socket.
+    pub(crate) fn get(&mut self, key: Key) -> Option<&mut Slot> {
+        self.slots.get_mut(key.slot as usize).filter(|slot| slot.in_use && slot.generation == key.generation)
+    }
+
+    /// The slot of a key that its owner still holds.
+    pub(crate) fn owned(&mut self, key: Key) -> &mut Slot {
+        self.get(key).expect("a socket's owner keeps its slot in use")
+    }
+
+    /// Sockets that are in use, closing ones included.
+    pub(crate) fn in_use(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Every key in use.
+    pub(crate) fn keys(&self) -> Vec<Key> {
+        let keys = self.slots.iter().enumerate().filter(|(_, slot)| slot.in_use);
+        keys.map(|(index, slot)| Key { slot: index as u32, generation: slot.generation }).collect()
+    }
+
+    /// An empty send buffer.
+    pub(crate) fn take_send_buf(&mut self) -> SendBuf {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Keeps the memory of a send that is done.
+    pub(crate) fn recycle(&mut self, mut buf: SendBuf) {
+        buf.clear();
+        if self.spare.len() < SPARE_MAX && (1..=SPARE_BYTES_MAX).contains(&buf.capacity()) {
+            self.spare.push(buf);
+        }
+    }
+
+    /// What receiving has for the owner now: bytes, the end (an empty lease), an error, or nothing yet.
+    pub(crate) fn take_received(&mut self, key: Key) -> Option<io::Result<Lease>> {
+        let slot = self.owned(key);
+        if let Some(lease) = slot.take_inbound() {
+            return Some(Ok(lease));
+        }
+        match slot.end {
+            Some(End::Finished) => Some(Ok(Lease::empty())),
+            Some(End::Failed(errno)) => Some(Err(errno.into())),
+            None => None,
+        }
+    }
+}

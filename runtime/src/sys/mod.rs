@@ -1,0 +1,12 @@
+//! What the machine is: its CPUs, our share of them, its clocks, its addresses; how a sleeping core is woken.
+//! The lowest floor: names nothing else of this crate.
+
+pub mod address;
+pub mod affinity;
+pub mod cgroup;
+pub mod clock;
+pub mod cpu_list;
+pub mod machine;
+pub mod placement;
+pub mod ticks;
+pub(crate) mod wake;

@@ -1,0 +1,117 @@
+//! Waiting for a task, or giving it up.
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use crate::task::header::{TaskPtr, empty, output, release};
+use crate::task::queue::Local;
+
+/// Waits for a task of the same core. Dropping it cancels the task: its future is dropped at once (or, if the task drops
+/// its own handle, when its poll returns). [`detach`](Self::detach) lets the task go on by itself.
+#[must_use = "dropping the handle cancels the task; call `detach` to let it go on"]
+pub struct JoinHandle<T> {
+    task: Option<TaskPtr>,
+    local: Rc<Local>,
+    output: PhantomData<fn() -> T>,
+}
+
+/// A panic that ended a task. It is contained: other tasks of the core go on.
+pub struct TaskPanicked {
+    /// What the panic carried.
+    pub panic: Box<dyn Any + Send>,
+}
+
+impl fmt::Debug for TaskPanicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TaskPanicked")
+    }
+}
+
+impl fmt::Display for TaskPanicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the task panicked")
+    }
+}
+
+impl std::error::Error for TaskPanicked {}
+
+impl<T> JoinHandle<T> {
+    /// Takes over one count of the task, whose output is a `T`.
+    pub(super) fn new(task: TaskPtr, local: Rc<Local>) -> Self {
+        Self { task: Some(task), local, output: PhantomData }
+    }
+
+    /// Lets the task go on by itself; its output is dropped when it ends.
+    pub fn detach(mut self) {
+        if let Some(task) = self.task.take() {
+            // SAFETY: the handle's count keeps the cell alive.
+            let header = unsafe { task.as_ref() };
+            if header.complete.get() {
+                empty(task);
+            } else {
+                header.detached.set(true);
+            }
+            release(task);
+        }
+    }
+
+    /// Whether the task has ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        // SAFETY: the handle's count keeps the cell alive.
+        self.task.is_none_or(|task| unsafe { task.as_ref() }.complete.get())
+    }
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, TaskPanicked>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(task) = self.task else { return Poll::Pending };
+        // SAFETY: the handle's count keeps the cell alive; owner thread.
+        let header = unsafe { task.as_ref() };
+        if header.complete.get() {
+            // SAFETY: the handle was made with the output's type.
+            return match unsafe { output::<T>(task) } {
+                Some(output) => Poll::Ready(output.map_err(|panic| TaskPanicked { panic })),
+                // Cancelled with the executor: there is nothing to wait for any more, nor anybody to wake.
+                None => Poll::Pending,
+            };
+        }
+        // SAFETY: owner thread; the cell is borrowed only here and in `Local::ended`, which do not nest.
+        let joiner = unsafe { &mut *header.joiner.get() };
+        match joiner {
+            Some(waker) if waker.will_wake(context.waker()) => {}
+            _ => *joiner = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        let Some(task) = self.task.take() else { return };
+        // SAFETY: the handle's count keeps the cell alive; owner thread.
+        let header = unsafe { task.as_ref() };
+        if header.complete.get() {
+            empty(task);
+        } else if header.running.get() {
+            header.cancelled.set(true);
+        } else {
+            empty(task);
+            self.local.ended(task);
+        }
+        release(task);
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle").field("finished", &self.is_finished()).finish()
+    }
+}
