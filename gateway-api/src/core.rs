@@ -45,17 +45,10 @@ pub(crate) struct Shared {
     /// No further request is taken on any connection: responses say `Connection: close`.
     pub(crate) draining: Cell<bool>,
     pub(crate) requests: RequestPool,
-    /// Emptied output blocks, for the next turn that has something to say.
-    blocks: RefCell<Vec<Vec<u8>>>,
     stamp: RefCell<Vec<u8>>,
     stamp_second: Cell<u64>,
     states: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
 }
-
-/// Output blocks a core keeps: enough for every connection that sends in one turn, at most 1 MiB of them.
-const BLOCKS_KEPT_MAX: usize = 64;
-/// A block that has grown beyond this is given back to the allocator.
-const BLOCK_BYTES_KEPT_MAX: usize = 16_384;
 
 impl Core {
     pub(crate) fn new(handle: Handle, config: Config, crew: Crew, metrics: Metrics) -> Self {
@@ -69,7 +62,6 @@ impl Core {
             metrics,
             draining: Cell::new(false),
             requests: RequestPool::default(),
-            blocks: RefCell::default(),
             stamp: RefCell::default(),
             stamp_second: Cell::new(u64::MAX),
             states: RefCell::default(),
@@ -127,20 +119,6 @@ impl Core {
 }
 
 impl Shared {
-    /// An empty output block.
-    pub(crate) fn take_block(&self) -> Vec<u8> {
-        self.blocks.borrow_mut().pop().unwrap_or_default()
-    }
-
-    /// Gives an output block back.
-    pub(crate) fn give_block(&self, mut block: Vec<u8>) {
-        let mut blocks = self.blocks.borrow_mut();
-        if block.capacity() > 0 && block.capacity() <= BLOCK_BYTES_KEPT_MAX && blocks.len() < BLOCKS_KEPT_MAX {
-            block.clear();
-            blocks.push(block);
-        }
-    }
-
     /// Calls `write` with the lines every response carries (`server`, `date`), made anew once a second (RFC 9110
     /// section 6.6.1).
     pub(crate) fn with_stamp<R>(&self, write: impl FnOnce(&[u8]) -> R) -> R {

@@ -16,6 +16,7 @@ use std::{
     fmt,
     rc::Rc,
     sync::Arc,
+    task::Waker,
 };
 
 /// A request, on the core that received it. The head lies where the kernel put it and is read in place; the body
@@ -52,8 +53,8 @@ pub(crate) struct Link {
     pub(crate) core: Core,
     pub(crate) peer: Option<Address>,
     pub(crate) local: Option<Rc<Address>>,
-    /// An exchange, or a send, is under way: a drain must wait.
-    pub(crate) busy: Cell<bool>,
+    /// Wakes the connection's task, so that a drain is noticed by those that wait.
+    pub(crate) waker: RefCell<Option<Waker>>,
 }
 
 #[derive(Debug, Default)]
@@ -230,6 +231,20 @@ impl Request {
 
     pub(crate) fn values(&self) -> Vec<(TypeId, Arc<dyn Any + Send + Sync>)> {
         self.inner.values.borrow().clone()
+    }
+
+    /// The head for a thread: spans stay valid in the copy of the bytes.
+    pub(crate) fn copy_head(&self) -> (Head, Vec<u8>) {
+        let head = self.inner.head.clone();
+        let ends = head.fields.iter().map(|field| field.value.end());
+        let end = ends.chain([head.target.end(), head.authority.end()]).max().unwrap_or(0);
+        (head, self.inner.bytes()[..end].to_vec())
+    }
+
+    pub(crate) fn copy_parameters(&self) -> Vec<(Box<str>, String)> {
+        let parameters = self.inner.parameters.borrow();
+        let names = parameters.names.iter().flat_map(|names| names.iter());
+        names.zip(&parameters.values).map(|(name, value)| (name.clone(), decode(self.text(*value), false).into())).collect()
     }
 
     fn link(&self) -> &Link {

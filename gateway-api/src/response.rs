@@ -1,6 +1,9 @@
 //! A response: status, fields, a body in one of its forms, and what turns into one.
 
-use crate::{error::BodyError, stream::Chunk};
+use crate::{
+    error::BodyError,
+    stream::{BodySender, Chunk},
+};
 use bytes::Bytes;
 use futures_core::Stream;
 use http::{
@@ -116,6 +119,13 @@ impl Response {
         Self { content_type: Some("application/octet-stream"), body, ..Self::new(StatusCode::OK) }
     }
 
+    /// 200 with a body that somebody pushes: the sender can go to another task of this core.
+    #[must_use]
+    pub fn channel() -> (BodySender, Self) {
+        let (sender, receiver) = BodySender::new();
+        (sender, Self::stream(receiver))
+    }
+
     /// 200 with a body that blocking code writes: it runs on a thread of the crew and is slowed down to the peer's
     /// pace. Its error, or its panic, cuts the connection.
     ///
@@ -194,7 +204,7 @@ impl Response {
     pub fn append(&mut self, name: HeaderName, value: HeaderValue) {
         if name == header::CONTENT_TYPE {
             self.content_type = None;
-            self.fields.retain(|(known, _)| known != header::CONTENT_TYPE);
+            self.fields.retain(|(known, _)| *known != header::CONTENT_TYPE);
         }
         self.fields.push((name, value));
     }
@@ -202,7 +212,7 @@ impl Response {
     /// Removes all fields of this name; true if there was one.
     pub fn remove(&mut self, name: &HeaderName) -> bool {
         let before = self.fields.len();
-        self.fields.retain(|(known, _)| known != name);
+        self.fields.retain(|(known, _)| *known != *name);
         let typed = *name == header::CONTENT_TYPE && self.content_type.take().is_some();
         typed || self.fields.len() < before
     }
