@@ -12,6 +12,7 @@ use std::{
     fmt,
     rc::Rc,
     sync::Arc,
+    time::SystemTime,
 };
 
 /// One core of a gateway, as its application factory and its handlers see it. Cheap to clone, never leaves its core.
@@ -45,13 +46,16 @@ pub(crate) struct Shared {
     /// No further request is taken on any connection: responses say `Connection: close`.
     pub(crate) draining: Cell<bool>,
     pub(crate) requests: RequestPool,
-    stamp: RefCell<Vec<u8>>,
-    stamp_second: Cell<u64>,
+    stamps: RefCell<[Stamp; STAMPS]>,
     states: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
 }
 
 impl Core {
     pub(crate) fn new(handle: Handle, config: Config, crew: Crew, metrics: Metrics) -> Self {
+        let mut config = config;
+        // Body limits are kept where the application can change them for its own request.
+        config.limits.protocol.body_bytes_max = u64::MAX;
+        config.limits.protocol.drain_bytes_max = config.limits.drain_bytes_max;
         let counters = Arc::new(GatewayCounters::default());
         metrics.register(handle.core(), counters.clone(), handle.counters());
         let shared = Shared {
@@ -62,8 +66,7 @@ impl Core {
             metrics,
             draining: Cell::new(false),
             requests: RequestPool::default(),
-            stamp: RefCell::default(),
-            stamp_second: Cell::new(u64::MAX),
+            stamps: RefCell::default(),
             states: RefCell::default(),
         };
         Self { shared: Rc::new(shared) }
@@ -119,18 +122,50 @@ impl Core {
 }
 
 impl Shared {
-    /// Calls `write` with the lines every response carries (`server`, `date`), made anew once a second (RFC 9110
-    /// section 6.6.1).
-    pub(crate) fn with_stamp<R>(&self, write: impl FnOnce(&[u8]) -> R) -> R {
-        let second = self.handle.now().as_nanos() / 1_000_000_000;
-        if self.stamp_second.replace(second) != second {
-            let mut stamp = self.stamp.borrow_mut();
-            stamp.clear();
-            stamp.extend_from_slice(b"server: ringgate\r\ndate: ");
-            crate::date::write(self.handle.wall_clock(), &mut stamp);
-            stamp.extend_from_slice(b"\r\n");
+    /// Calls `write` with the lines every response carries, `server` and `date`, and that of its content type. They
+    /// are made anew once a second (RFC 9110 section 6.6.1).
+    #[inline]
+    pub(crate) fn with_stamp<R>(&self, content_type: Option<&'static str>, write: impl FnOnce(&[u8]) -> R) -> R {
+        let second = self.handle.now().as_nanos() / 1_000_000_000 + 1;
+        let place = content_type.map_or(0, |text| 1 + (text.as_ptr() as usize >> 3) % (STAMPS - 1));
+        let mut stamps = self.stamps.borrow_mut();
+        let stamp = &mut stamps[place];
+        let same = match (stamp.content_type, content_type) {
+            (Some(known), Some(text)) => std::ptr::eq(known, text),
+            (known, text) => known.is_none() && text.is_none(),
+        };
+        if stamp.second != second || !same {
+            stamp.renew(second, content_type, self.handle.wall_clock());
         }
-        write(&self.stamp.borrow())
+        write(&stamp.lines)
+    }
+}
+
+/// The stamps of a core: one without content type, and some by its address.
+const STAMPS: usize = 8;
+
+#[derive(Default)]
+struct Stamp {
+    second: u64,
+    content_type: Option<&'static str>,
+    lines: Vec<u8>,
+}
+
+impl Stamp {
+    #[cold]
+    fn renew(&mut self, second: u64, content_type: Option<&'static str>, time: SystemTime) {
+        self.second = second;
+        self.content_type = content_type;
+        self.lines.clear();
+        self.lines.extend_from_slice(b"server: ringgate\r\ndate: ");
+        crate::date::write(time, &mut self.lines);
+        self.lines.extend_from_slice(b"\r\n");
+        // Text of the program, but no text may end a line: what could is left out.
+        if let Some(text) = content_type.filter(|text| !text.bytes().any(|byte| byte.is_ascii_control())) {
+            self.lines.extend_from_slice(b"content-type: ");
+            self.lines.extend_from_slice(text.as_bytes());
+            self.lines.extend_from_slice(b"\r\n");
+        }
     }
 }
 

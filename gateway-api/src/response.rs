@@ -42,7 +42,9 @@ pub(crate) type ChunkStream = Pin<Box<dyn Stream<Item = Result<Chunk, BodyError>
 pub(crate) type WriteBody = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;
 
 /// The forms of a body.
+#[derive(Default)]
 pub(crate) enum Payload {
+    #[default]
     Empty,
     Static(&'static [u8]),
     Bytes(Bytes),
