@@ -16,7 +16,8 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags};
 
 use crate::buffer::{ReceivePool, SendBuf};
 use crate::driver::slot::{End, Key, Repeating, Sending, Sockets, Slot};
-use crate::driver::{Close, Driver, DriverCounters, DriverReport, add};
+use crate::driver::{Close, Driver, DriverCounters, DriverReport, add, socket};
+use crate::sys::address::Address;
 use crate::sys::wake::WakeCell;
 
 /// Events taken by one wait. 256: a turn stays short, the rest is still there at the next one.
@@ -146,7 +147,7 @@ impl Epoll {
     fn register_for(&self, sockets: &mut Sockets, key: Key) {
         let Some(slot) = sockets.get(key) else { return };
         let read = if slot.receiving == Repeating::Armed { READ } else { 0 };
-        let write = if slot.sending.is_some() { WRITE } else { 0 };
+        let write = if slot.sending.is_some() || slot.connecting { WRITE } else { 0 };
         self.register(slot, key, read | write);
     }
 
@@ -249,6 +250,20 @@ fn send_rest(fd: BorrowedFd<'_>, sending: &Sending) -> Result<usize, Errno> {
 }
 
 impl Driver for Epoll {
+    fn listen(&mut self, sockets: &mut Sockets, address: &Address) -> io::Result<Key> {
+        self.adopt_listener(sockets, socket::listen(address)?)
+    }
+
+    fn connect(&mut self, sockets: &mut Sockets, address: &Address) -> io::Result<Key> {
+        let (fd, done) = socket::connect(address)?;
+        let key = sockets.insert(Some(fd));
+        if !done {
+            sockets.owned(key).connecting = true;
+            self.register_for(sockets, key);
+        }
+        Ok(key)
+    }
+
     fn adopt_listener(&mut self, sockets: &mut Sockets, fd: OwnedFd) -> io::Result<Key> {
         rustix::io::ioctl_fionbio(&fd, true)?;
         let key = sockets.insert(Some(fd));
@@ -291,10 +306,7 @@ impl Driver for Epoll {
     }
 
     fn shutdown_write(&mut self, sockets: &mut Sockets, key: Key) {
-        // An error means that the peer is gone: receiving tells.
-        if let Some(fd) = &sockets.owned(key).fd {
-            let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Write);
-        }
+        sockets.owned(key).shutdown_write();
     }
 
     fn close(&mut self, sockets: &mut Sockets, key: Key, how: Close) {
@@ -342,6 +354,12 @@ impl Driver for Epoll {
                 self.accept(sockets, key);
                 continue;
             }
+            if slot.connecting {
+                let result = slot.fd.as_ref().map_or(Err(Errno::BADF), socket::connected);
+                slot.connected(result);
+                self.register_for(sockets, key);
+                continue;
+            }
             if flags.intersects(EventFlags::OUT | EventFlags::ERR | EventFlags::HUP) {
                 self.continue_send(sockets, key);
             }
@@ -351,6 +369,19 @@ impl Driver for Epoll {
         }
         self.events = events;
         Ok(())
+    }
+
+    fn local_address(&self, sockets: &mut Sockets, key: Key) -> io::Result<Option<Address>> {
+        socket::local_address(sockets.fd(key)?)
+    }
+
+    fn peer_address(&self, sockets: &mut Sockets, key: Key) -> io::Result<Option<Address>> {
+        socket::peer_address(sockets.fd(key)?)
+    }
+
+    fn finish(&mut self, _sockets: &mut Sockets) -> bool {
+        // The kernel refers to no memory of ours between calls.
+        true
     }
 
     fn readiness_fd(&self) -> Option<RawFd> {

@@ -5,6 +5,7 @@
 
 pub(crate) mod epoll;
 pub(crate) mod slot;
+pub(crate) mod socket;
 pub(crate) mod uring;
 
 use std::io;
@@ -13,8 +14,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::buffer::SendBuf;
+use std::rc::Rc;
+
+use crate::buffer::{ReceivePool, SendBuf};
 use crate::driver::slot::{Key, Sockets};
+use crate::driver::uring::Uring;
+use crate::driver::epoll::Epoll;
+use crate::sys::address::Address;
+use crate::sys::wake::WakeCell;
+pub use crate::driver::uring::RingConfig;
 
 /// Which driver to start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -35,6 +43,28 @@ pub struct DriverReport {
     pub driver: &'static str,
     /// The whole line.
     pub line: String,
+}
+
+/// Starts the driver that was chosen.
+pub(crate) fn start(
+    choice: DriverChoice,
+    ring: RingConfig,
+    pool: &Rc<ReceivePool>,
+    wake: &Arc<WakeCell>,
+) -> io::Result<Box<dyn Driver>> {
+    if choice == DriverChoice::Epoll {
+        return Ok(Box::new(Epoll::new(pool, wake, "as configured".to_owned())?));
+    }
+    match Uring::new(ring, pool, wake) {
+        Ok(driver) => Ok(Box::new(driver)),
+        Err(unavailable) if choice == DriverChoice::Auto => {
+            Ok(Box::new(Epoll::new(pool, wake, format!("io_uring is not available: {unavailable}"))?))
+        }
+        Err(unavailable) => Err(io::Error::new(
+            io::Error::from_raw_os_error(unavailable.errno).kind(),
+            format!("io_uring was demanded and is not available: {unavailable}"),
+        )),
+    }
 }
 
 /// How a socket is closed.
@@ -71,6 +101,10 @@ pub(crate) fn add(counter: &AtomicU64, amount: u64) {
 ///
 /// None of these runs code of a task: `wait` only stores what has happened in the slots and wakes. Only `wait` blocks.
 pub(crate) trait Driver {
+    /// Binds and listens; every core may listen on the same TCP address.
+    fn listen(&mut self, sockets: &mut Sockets, address: &Address) -> io::Result<Key>;
+    /// Begins to connect; the slot says when it is done.
+    fn connect(&mut self, sockets: &mut Sockets, address: &Address) -> io::Result<Key>;
     /// Takes over a bound, listening descriptor.
     fn adopt_listener(&mut self, sockets: &mut Sockets, fd: OwnedFd) -> io::Result<Key>;
     /// Takes over a connected descriptor.
@@ -89,6 +123,12 @@ pub(crate) trait Driver {
     fn close(&mut self, sockets: &mut Sockets, key: Key, how: Close);
     /// Submits what is queued, waits at most `timeout` (`None`: until something happens), stores what has happened.
     fn wait(&mut self, sockets: &mut Sockets, timeout: Option<Duration>) -> io::Result<()>;
+    /// A socket's own address.
+    fn local_address(&self, sockets: &mut Sockets, key: Key) -> io::Result<Option<Address>>;
+    /// The address of its peer.
+    fn peer_address(&self, sockets: &mut Sockets, key: Key) -> io::Result<Option<Address>>;
+    /// Lets go of everything, all sockets being closed; false if the kernel may still use their memory.
+    fn finish(&mut self, sockets: &mut Sockets) -> bool;
     /// A descriptor that becomes readable when `wait` has something to do, for somebody else's loop.
     fn readiness_fd(&self) -> Option<RawFd>;
     /// What runs and why.

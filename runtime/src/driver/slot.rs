@@ -80,6 +80,10 @@ pub(crate) struct Slot {
     pub(crate) fd: Option<OwnedFd>,
     /// Closing: the owner is gone, the slot waits for the last completions.
     pub(crate) closing: bool,
+    /// FIN is to follow the send in flight.
+    pub(crate) finish_after_send: bool,
+    /// A connect was begun and has not ended.
+    pub(crate) connecting: bool,
     pub(crate) receiving: Repeating,
     /// Operations of which a completion is still to come (a repeating one counts as one).
     pub(crate) operations: u8,
@@ -160,12 +164,34 @@ impl Slot {
         self.more = None;
     }
 
+    /// A connect has ended; wakes whoever waits for it.
+    pub(crate) fn connected(&mut self, result: Result<(), Errno>) {
+        self.connecting = false;
+        self.send_error = result.err();
+        if let Some(waker) = self.send_waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// FIN, now or behind the send in flight. An error means that the peer is gone: receiving tells.
+    pub(crate) fn shutdown_write(&mut self) {
+        self.finish_after_send = self.sending.is_some();
+        if !self.finish_after_send
+            && let Some(fd) = &self.fd
+        {
+            let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Write);
+        }
+    }
+
     /// Marks the send as done and hands its memory back; wakes whoever waits for it.
     pub(crate) fn sent(&mut self, result: Result<(), Errno>) -> Option<SendBuf> {
         if let Err(errno) = result {
             self.send_error = Some(errno);
         }
         let sending = self.sending.take()?;
+        if self.finish_after_send {
+            self.shutdown_write();
+        }
         if let Some(waker) = self.send_waker.take() {
             waker.wake();
         }
@@ -212,6 +238,11 @@ impl Sockets {
     /// The slot, unless the key is of a former socket.
     pub(crate) fn get(&mut self, key: Key) -> Option<&mut Slot> {
         self.slots.get_mut(key.slot as usize).filter(|slot| slot.in_use && slot.generation == key.generation)
+    }
+
+    /// The descriptor of a socket that its owner still holds.
+    pub(crate) fn fd(&mut self, key: Key) -> io::Result<&OwnedFd> {
+        self.owned(key).fd.as_ref().ok_or_else(|| Errno::BADF.into())
     }
 
     /// The slot of a key that its owner still holds.

@@ -15,14 +15,15 @@
 //! 1. Memory that an operation refers to lives until its last completion: send buffers and their `msghdr` in the slot
 //!    ([`Sending`]), which is freed only when no operation is pending; receive buffers in the pool, which this driver
 //!    holds; the eventfd's word in a box of the driver.
-//! 2. The ring is closed before any of that is freed: `Drop` first cancels and reaps everything, bounded in time; if the
-//!    kernel does not let go, the memory is leaked rather than freed.
+//! 2. The ring is closed before any of that is freed: `finish` waits for the last completions, bounded in time; if the
+//!    kernel does not let go, the memory is leaked rather than freed (the slots by the executor, the rest by `Drop`).
 //! 3. The provided-buffer ring is one page-aligned allocation; entries are written only behind the kernel's head (there
 //!    are never more posted buffers than entries) and published by one release store of the tail.
 //! 4. `user_data` is tag, generation and slot; a completion that finds another generation touches nothing but the
 //!    buffer it may carry, which is given back.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
@@ -37,7 +38,8 @@ use rustix::io::Errno;
 
 use crate::buffer::{ReceivePool, SendBuf};
 use crate::driver::slot::{End, Key, Repeating, Sending, Sockets};
-use crate::driver::{Close, Driver, DriverCounters, DriverReport, add};
+use crate::driver::{Close, Driver, DriverCounters, DriverReport, add, socket};
+use crate::sys::address::Address;
 use crate::sys::wake::WakeCell;
 
 /// What an operation was: the top byte of its `user_data`.
@@ -49,6 +51,7 @@ enum Tag {
     Send = 3,
     Cancel = 4,
     Wake = 5,
+    Connect = 6,
 }
 
 impl Tag {
@@ -59,6 +62,7 @@ impl Tag {
             3 => Some(Self::Send),
             4 => Some(Self::Cancel),
             5 => Some(Self::Wake),
+            6 => Some(Self::Connect),
             _ => None,
         }
     }
@@ -202,6 +206,8 @@ pub(crate) struct Uring {
     prompt: usize,
     /// Streams whose multishot receive ended for want of a buffer.
     starved: Vec<Key>,
+    /// Operations that did not fit into the submission queue.
+    backlog: VecDeque<squeue::Entry>,
     /// Reused: completions copied out of the queue before they are looked at.
     harvest: Vec<(u64, i32, u32)>,
     operations_in_flight: usize,
@@ -233,6 +239,7 @@ impl Uring {
             wake_armed: false,
             prompt: 0,
             starved: Vec::new(),
+            backlog: VecDeque::new(),
             harvest: Vec::new(),
             operations_in_flight: 0,
             tier,
@@ -240,19 +247,34 @@ impl Uring {
         })
     }
 
-    /// Queues an operation; a full queue is submitted first, so that none is lost.
-    fn push(&mut self, entry: &squeue::Entry) {
-        loop {
-            // SAFETY: what the entry refers to is kept as the room's first rule says.
-            if unsafe { self.ring.submission().push(entry) }.is_ok() {
-                self.operations_in_flight += 1;
-                return;
-            }
-            if let Err(error) = self.enter(0, None) {
-                // The kernel is short of memory for requests: what it has completed makes room, then we try again.
-                tracing_overflow(&self.counters, &error);
+    /// Queues an operation; a full queue is submitted first, and what still does not fit waits for the next turn, so that
+    /// none is lost. True if it is in the queue now.
+    fn push(&mut self, entry: squeue::Entry) -> bool {
+        self.operations_in_flight += 1;
+        if self.backlog.is_empty() {
+            for _ in 0..2 {
+                // SAFETY: what the entry refers to is kept as the room's first rule says.
+                if unsafe { self.ring.submission().push(&entry) }.is_ok() {
+                    return true;
+                }
+                // An error shows again at the next wait, which reports it.
+                let _ = self.enter(0, None);
             }
         }
+        self.backlog.push_back(entry);
+        false
+    }
+
+    /// Queues what did not fit before; true when nothing is left over.
+    fn push_backlog(&mut self) -> bool {
+        while let Some(entry) = self.backlog.front() {
+            // SAFETY: as in `push`.
+            if unsafe { self.ring.submission().push(entry) }.is_err() {
+                return false;
+            }
+            self.backlog.pop_front();
+        }
+        true
     }
 
     /// The one system call: submits everything queued, waits for `want` completions, at most `timeout`.
@@ -288,7 +310,7 @@ impl Uring {
         if !self.wake_armed {
             let word: *mut u64 = &mut **self.wake_word;
             let read = opcode::Read::new(Fd(self.wake.as_fd().as_raw_fd()), word.cast(), 8).build();
-            self.push(&read.user_data(user_data(Tag::Wake, Key { slot: 0, generation: 0 })));
+            self.push(read.user_data(user_data(Tag::Wake, Key { slot: 0, generation: 0 })));
             self.wake_armed = true;
         }
     }
@@ -338,6 +360,7 @@ impl Uring {
             Some(Tag::Accept) => self.accepted(sockets, key, result, flags),
             Some(Tag::Cancel) => self.ended(sockets, key),
             Some(Tag::Wake) => self.wake_armed = false,
+            Some(Tag::Connect) => self.connected(sockets, key),
             None => debug_assert!(false, "an operation without a tag"),
         }
     }
@@ -450,6 +473,17 @@ impl Uring {
         self.free_if_closed(sockets, key);
     }
 
+    /// The socket became writable, or failed: either way the connect has ended.
+    fn connected(&mut self, sockets: &mut Sockets, key: Key) {
+        let Some(slot) = sockets.get(key) else { return };
+        slot.operations -= 1;
+        let result = slot.fd.as_ref().map_or(Err(Errno::BADF), |fd| {
+            socket::connected(fd).and_then(|()| rustix::io::ioctl_fionbio(fd, false))
+        });
+        slot.connected(result);
+        self.free_if_closed(sockets, key);
+    }
+
     /// The completion of a cancel says nothing; only the operation's own last completion does.
     fn ended(&mut self, sockets: &mut Sockets, key: Key) {
         if let Some(slot) = sockets.get(key) {
@@ -464,7 +498,7 @@ impl Uring {
         slot.operations += 1;
         add(&self.counters.pauses, 1);
         let cancel = opcode::AsyncCancel::new(user_data(tag, key)).build();
-        self.push(&cancel.user_data(user_data(Tag::Cancel, key)));
+        self.push(cancel.user_data(user_data(Tag::Cancel, key)));
     }
 
     fn free_if_closed(&mut self, sockets: &mut Sockets, key: Key) {
@@ -494,8 +528,7 @@ impl Uring {
             opcode::SendMsg::new(fd, header).flags(flags as u32).build()
         };
         slot.operations += 1;
-        self.push(&entry.user_data(user_data(Tag::Send, key)));
-        if prompt == Prompt::Yes {
+        if self.push(entry.user_data(user_data(Tag::Send, key))) && prompt == Prompt::Yes {
             self.prompt += 1;
         }
     }
@@ -526,10 +559,6 @@ fn vectored(sending: &mut Sending) -> *const libc::msghdr {
     let header: *const libc::msghdr = &vectored.header;
     sending.vectored = Some(vectored);
     header
-}
-
-fn tracing_overflow(counters: &DriverCounters, _error: &io::Error) {
-    add(&counters.overflows, 1);
 }
 
 /// Tries the flags best first and drops them one by one, newest first, as the kernel refuses them.
@@ -582,6 +611,24 @@ fn probe(ring: &IoUring) -> Result<(), Unavailable> {
 }
 
 impl Driver for Uring {
+    fn listen(&mut self, sockets: &mut Sockets, address: &Address) -> io::Result<Key> {
+        self.adopt_listener(sockets, socket::listen(address)?)
+    }
+
+    fn connect(&mut self, sockets: &mut Sockets, address: &Address) -> io::Result<Key> {
+        let (fd, done) = socket::connect(address)?;
+        if done {
+            return self.adopt_stream(sockets, fd);
+        }
+        let poll = opcode::PollAdd::new(Fd(fd.as_raw_fd()), libc::POLLOUT as u32).build();
+        let key = sockets.insert(Some(fd));
+        let slot = sockets.owned(key);
+        slot.connecting = true;
+        slot.operations += 1;
+        self.push(poll.user_data(user_data(Tag::Connect, key)));
+        Ok(key)
+    }
+
     fn adopt_listener(&mut self, sockets: &mut Sockets, fd: OwnedFd) -> io::Result<Key> {
         let key = sockets.insert(Some(fd));
         sockets.owned(key).accepted = Some(Box::default());
@@ -600,7 +647,7 @@ impl Driver for Uring {
         let accept = opcode::AcceptMulti::new(Fd(fd.as_raw_fd())).flags(libc::SOCK_CLOEXEC).build();
         slot.receiving = Repeating::Armed;
         slot.operations += 1;
-        self.push(&accept.user_data(user_data(Tag::Accept, key)));
+        self.push(accept.user_data(user_data(Tag::Accept, key)));
     }
 
     fn arm_receive(&mut self, sockets: &mut Sockets, key: Key) {
@@ -615,7 +662,7 @@ impl Driver for Uring {
             .flags(squeue::Flags::BUFFER_SELECT);
         slot.receiving = Repeating::Armed;
         slot.operations += 1;
-        self.push(&receive.user_data(user_data(Tag::Receive, key)));
+        self.push(receive.user_data(user_data(Tag::Receive, key)));
     }
 
     fn pause_receive(&mut self, sockets: &mut Sockets, key: Key) {
@@ -635,10 +682,8 @@ impl Driver for Uring {
     }
 
     fn shutdown_write(&mut self, sockets: &mut Sockets, key: Key) {
-        // The opcode would always go to a worker thread. An error means that the peer is gone: receiving tells.
-        if let Some(fd) = &sockets.owned(key).fd {
-            let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Write);
-        }
+        // The system call: the ring's opcode would always go to a worker thread.
+        sockets.owned(key).shutdown_write();
     }
 
     fn close(&mut self, sockets: &mut Sockets, key: Key, how: Close) {
@@ -660,7 +705,7 @@ impl Driver for Uring {
             // Closing a descriptor cancels nothing; the slot and the memory go with the last completion.
             let cancel = opcode::AsyncCancel2::new(CancelBuilder::fd(Fd(fd.as_raw_fd())).all()).build();
             slot.operations += 1;
-            self.push(&cancel.user_data(user_data(Tag::Cancel, key)));
+            self.push(cancel.user_data(user_data(Tag::Cancel, key)));
         }
         for key in waiting.into_iter().flat_map(|waiting| *waiting) {
             self.close(sockets, key, Close::Orderly);
@@ -670,10 +715,33 @@ impl Driver for Uring {
     fn wait(&mut self, sockets: &mut Sockets, timeout: Option<Duration>) -> io::Result<()> {
         self.replenish(sockets);
         self.arm_wake();
+        let timeout = if self.push_backlog() { timeout } else { Some(Duration::ZERO) };
         let want = if timeout == Some(Duration::ZERO) { HARVEST } else { self.prompt + 1 };
         self.enter(want, timeout)?;
         self.reap(sockets);
         Ok(())
+    }
+
+    fn local_address(&self, sockets: &mut Sockets, key: Key) -> io::Result<Option<Address>> {
+        socket::local_address(sockets.fd(key)?)
+    }
+
+    fn peer_address(&self, sockets: &mut Sockets, key: Key) -> io::Result<Option<Address>> {
+        socket::peer_address(sockets.fd(key)?)
+    }
+
+    fn finish(&mut self, sockets: &mut Sockets) -> bool {
+        // The wake read is the last operation: it ends when the eventfd is written.
+        self.wake.about_to_sleep();
+        self.wake.wake();
+        let deadline = std::time::Instant::now() + CLOSE_TIMEOUT;
+        while self.operations_in_flight > 0 && std::time::Instant::now() < deadline {
+            if self.enter(1, Some(Duration::from_millis(10))).is_err() {
+                break;
+            }
+            self.reap(sockets);
+        }
+        self.operations_in_flight == 0
     }
 
     fn readiness_fd(&self) -> Option<RawFd> {
@@ -699,17 +767,6 @@ impl Driver for Uring {
 
 impl Drop for Uring {
     fn drop(&mut self) {
-        // The executor closes every socket before; what is left are cancels, their operations and the wake read.
-        self.wake.about_to_sleep();
-        self.wake.wake();
-        let deadline = std::time::Instant::now() + CLOSE_TIMEOUT;
-        while self.operations_in_flight > 0 && std::time::Instant::now() < deadline {
-            if self.enter(1, Some(Duration::from_millis(10))).is_err() {
-                break;
-            }
-            let queue = self.ring.completion();
-            self.operations_in_flight -= queue.filter(|entry| !cqueue::more(entry.flags())).count();
-        }
         // SAFETY: each field is dropped once, here, and not used after: the ring first, then what it referred to.
         unsafe { std::mem::ManuallyDrop::drop(&mut self.ring) };
         if self.operations_in_flight == 0 {

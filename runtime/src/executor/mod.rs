@@ -1,65 +1,181 @@
-//! One turn of the loop.
-use std::{io, time::Duration, future::Future, sync::Arc, os::fd::OwnedFd};
-use crate::{buffer::SendBuf, driver::{DriverChoice, DriverReport}, net::{Address, Listener, SocketStream}, task::JoinHandle, time::{Instant, Sleep}};
+//! One core's executor: one turn of the loop, on one screen.
+//!
+//! ```text
+//!           ┌─────────────────────────────── turn ───────────────────────────────┐
+//!           │ run tasks (budget) → submit and wait (until the next timer) → reap │ → advance the clock, wake timers
+//!           └────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Completions are *stored* while reaping and wake tasks; the tasks run in the next turn, and whatever they send leaves
+//! with that turn's one submission.
+//!
+//! # The room and its unsafe
+//! `core.rs` drops the driver before the sockets, by hand, once.
 
-/// How one executor is set up.
-#[derive(Clone, Debug, Default)]
-pub struct ExecutorConfig { /// Which driver.
-    pub driver: DriverChoice,
-    /// CPU to pin the thread to at start.
-    pub cpu: Option<usize> }
+mod config;
+pub(crate) mod core;
+mod counters;
+mod handle;
 
-/// One core's loop: driver, tasks, timers, buffers. Lives on one thread.
-pub struct Executor {}
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io;
+use std::os::fd::RawFd;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+pub use crate::executor::config::ExecutorConfig;
+use crate::executor::core::{Core, Io, Time};
+pub use crate::executor::counters::{Counters, Stall};
+pub use crate::executor::handle::Handle;
+
+use crate::buffer::ReceivePool;
+use crate::driver::{self, Driver};
+use crate::sys::clock::Clock;
+use crate::sys::ticks::TickRate;
+use crate::sys::wake::WakeCell;
+use crate::task::Queue;
+use crate::time::{Instant, Timers};
+
+/// One core's loop: driver, tasks, timers, buffers. It lives on the thread that made it.
+///
+/// Normally it owns its thread ([`block_on`](Self::block_on)). It can also be driven one [`turn`](Self::turn) at a time
+/// from somebody else's loop.
+pub struct Executor {
+    core: Rc<Core>,
+}
+
+/// What a turn leaves behind: what the loop that drives it has to do next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Turn {
+    /// Tasks are runnable: call `turn` again at once.
+    Again,
+    /// Nothing to do before this moment, unless the readiness descriptor says so.
+    Until(Instant),
+    /// Nothing to do unless the readiness descriptor says so.
+    Idle,
+}
+
+/// Wakes the future of `block_on`.
+struct MainWaker {
+    woken: Arc<AtomicBool>,
+    wake: Arc<WakeCell>,
+}
+
+impl Wake for MainWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        self.wake.wake();
+    }
+}
+
 impl Executor {
-    /// Sets up the driver on this thread.
-    pub fn new(_config: ExecutorConfig) -> io::Result<Self> { todo!() }
+    /// Sets the driver up on this thread.
+    ///
+    /// # Errors
+    /// When the driver asked for cannot be had (the text names the remedy), or the process has no descriptor left.
+    pub fn new(config: ExecutorConfig) -> io::Result<Self> {
+        let pool = ReceivePool::new(config.receive);
+        let wake = Arc::new(WakeCell::new()?);
+        let driver = driver::start(config.driver, config.ring, &pool, &wake)?;
+        Ok(Self::with_driver(config, driver, pool, wake, Time::Real(Clock::new())))
+    }
+
+    fn with_driver(
+        config: ExecutorConfig,
+        driver: Box<dyn Driver>,
+        pool: Rc<ReceivePool>,
+        wake: Arc<WakeCell>,
+        time: Time,
+    ) -> Self {
+        let counters = Counters { driver: driver.counters(), ..Counters::default() };
+        counters.buffers.store(u64::from(pool.buffers()), Ordering::Relaxed);
+        let core = Core {
+            tasks: Queue::new(Arc::clone(&wake)),
+            timers: Rc::new(Timers::new(time.now())),
+            io: RefCell::new(Io::new(driver)),
+            pool,
+            wake,
+            main_woken: Arc::default(),
+            time,
+            activity: Cell::new(None),
+            counters: Arc::new(counters),
+            ticks: TickRate::of_process(),
+            config,
+        };
+        Self { core: Rc::new(core) }
+    }
+
     /// The way in for code that runs on this executor.
-    pub fn handle(&self) -> Handle { todo!() }
-    /// Runs until `future` is done. Other tasks run too.
-    pub fn block_on<F: Future>(&mut self, _future: F) -> F::Output { todo!() }
-    /// One turn: wait at most `timeout` (None: until something happens), reap, run, submit.
-    pub fn turn(&mut self, _timeout: Option<Duration>) -> io::Result<()> { todo!() }
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle::new(Rc::clone(&self.core))
+    }
+
+    /// One turn: runs what is runnable, submits, waits at most `timeout` (`None`: until something happens; never longer
+    /// than until the next timer, and not at all while tasks are runnable), stores what has happened and wakes its tasks.
+    ///
+    /// # Errors
+    /// Only when the driver itself fails: the executor cannot go on.
+    pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<Turn> {
+        let core = &self.core;
+        core.tasks.take_remote();
+        core.run_tasks();
+        core.wait(timeout)?;
+        core.timers.advance(core.time.now());
+        core.publish();
+        Ok(match (core.is_runnable(), core.timers.next_deadline()) {
+            (true, _) => Turn::Again,
+            (false, Some(deadline)) => Turn::Until(deadline),
+            (false, None) => Turn::Idle,
+        })
+    }
+
+    /// Runs until `future` is done; the tasks run too. Tasks that are left stay, and go on at the next call.
+    ///
+    /// # Panics
+    /// When the driver fails, and when `future` panics.
+    pub fn block_on<F: Future>(&mut self, future: F) -> F::Output {
+        let woken = Arc::clone(&self.core.main_woken);
+        let waker = Waker::from(Arc::new(MainWaker { woken: Arc::clone(&woken), wake: Arc::clone(&self.core.wake) }));
+        let mut context = Context::from_waker(&waker);
+        let mut future = pin!(future);
+        woken.store(true, Ordering::Release);
+        loop {
+            if woken.swap(false, Ordering::AcqRel)
+                && let Poll::Ready(output) = future.as_mut().poll(&mut context)
+            {
+                return output;
+            }
+            self.turn(None).expect("the driver works");
+        }
+    }
+
+    /// A descriptor that becomes readable when a `turn` has something to do: for an epoll, kqueue or selector loop that
+    /// drives this executor. `None` where the driver has none.
+    #[must_use]
+    pub fn readiness_fd(&self) -> Option<RawFd> {
+        self.core.io.borrow_mut().parts().0.readiness_fd()
+    }
 }
 
-/// A handle of one core's executor: cheap to clone, not `Send`, passed down instead of a thread-local.
-#[derive(Clone)]
-pub struct Handle { _todo: std::rc::Rc<()> }
-impl Handle {
-    /// Number of this core in its pool, from 0.
-    pub fn core(&self) -> usize { todo!() }
-    /// The time of this turn (virtual on the sim driver).
-    pub fn now(&self) -> Instant { todo!() }
-    /// The wall clock that goes with `now` (virtual on the sim driver).
-    pub fn wall_clock(&self) -> std::time::SystemTime { todo!() }
-    /// Starts a task on this core. Dropping the handle cancels the task unless `detach` is called.
-    pub fn spawn<F>(&self, _name: &'static str, _future: F) -> JoinHandle<F::Output> where F: Future + 'static, F::Output: 'static { todo!() }
-    /// Done at `now + duration`.
-    pub fn sleep(&self, _duration: Duration) -> Sleep { todo!() }
-    /// Done at `deadline`.
-    pub fn sleep_until(&self, _deadline: Instant) -> Sleep { todo!() }
-    /// Binds (SO_REUSEPORT for TCP, so that every core has its own) and listens.
-    pub fn listen(&self, _address: &Address) -> io::Result<Listener> { todo!() }
-    /// Takes over a socket that is bound and listening.
-    pub fn adopt_listener(&self, _fd: OwnedFd) -> io::Result<Listener> { todo!() }
-    /// Takes over a connected stream socket.
-    pub fn adopt_stream(&self, _fd: OwnedFd) -> io::Result<SocketStream> { todo!() }
-    /// Connects.
-    pub async fn connect(&self, _address: &Address) -> io::Result<SocketStream> { todo!() }
-    /// An empty buffer from this core's pool, to be handed to `start_send`, after which it comes back by itself.
-    pub fn take_send_buf(&self) -> SendBuf { todo!() }
-    /// This core's counters, readable from any thread.
-    pub fn counters(&self) -> Arc<Counters> { todo!() }
-    /// Which driver runs and why.
-    pub fn driver_report(&self) -> DriverReport { todo!() }
-    /// Name of what runs now, for stall reports (a route, say); None: the task's own name.
-    pub fn set_activity(&self, _name: Option<&'static str>) { todo!() }
+impl Drop for Executor {
+    fn drop(&mut self) {
+        // Tasks hold handles, handles hold the core: the tasks must go first.
+        self.core.tasks.close();
+    }
 }
 
-/// Counters of one core.
-#[derive(Debug, Default)]
-pub struct Counters {}
-impl Counters {
-    /// (name, value) of every counter, for a metrics page.
-    pub fn snapshot(&self) -> Vec<(&'static str, u64)> { todo!() }
+impl std::fmt::Debug for Executor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Executor").field("core", &self.core.config.core).finish_non_exhaustive()
+    }
 }

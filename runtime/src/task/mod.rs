@@ -28,4 +28,4 @@ mod join;
 mod queue;
 
 pub use join::{JoinHandle, TaskPanicked};
-pub(crate) use queue::{Queue, Remote};
+pub(crate) use queue::Queue;

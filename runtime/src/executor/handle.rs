@@ -1,0 +1,140 @@
+//! The way in for code that runs on an executor.
+
+use std::fmt;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::buffer::SendBuf;
+use crate::driver::DriverReport;
+use crate::executor::core::{Core, Time};
+use crate::executor::counters::Counters;
+use crate::task::JoinHandle;
+use crate::time::{Instant, Sleep};
+
+/// A handle of one core's executor: cheap to clone, not `Send`, passed down instead of a thread-local.
+///
+/// ```
+/// use std::time::Duration;
+/// use ringgate_runtime::executor::{Executor, ExecutorConfig};
+/// let mut executor = Executor::new(ExecutorConfig::default())?;
+/// let handle = executor.handle();
+/// let answer = executor.block_on(async {
+///     let task = handle.spawn("answer", {
+///         let handle = handle.clone();
+///         async move {
+///             handle.sleep(Duration::from_millis(2)).await;
+///             42
+///         }
+///     });
+///     task.await.expect("it does not panic")
+/// });
+/// assert_eq!(answer, 42);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Handle {
+    core: Rc<Core>,
+}
+
+impl Handle {
+    pub(super) fn new(core: Rc<Core>) -> Self {
+        Self { core }
+    }
+
+    pub(crate) fn shared(&self) -> &Rc<Core> {
+        &self.core
+    }
+
+    /// Number of this core in its pool, from 0.
+    #[must_use]
+    pub fn core(&self) -> usize {
+        self.core.config.core
+    }
+
+    /// The time of this turn; read once per turn. Virtual on the simulated driver.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.core.timers.now()
+    }
+
+    /// The wall clock. On the simulated driver it is the Unix epoch plus the virtual time.
+    #[must_use]
+    pub fn wall_clock(&self) -> SystemTime {
+        match &self.core.time {
+            Time::Real(_) => SystemTime::now(),
+            Time::Virtual(now) => SystemTime::UNIX_EPOCH + Duration::from_nanos(now.get().as_nanos()),
+        }
+    }
+
+    /// Starts a task on this core. Dropping the join handle cancels it; [`JoinHandle::detach`] lets it go on.
+    ///
+    /// `name` stands in stall reports.
+    pub fn spawn<F>(&self, name: &'static str, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        self.core.tasks.spawn(name, future)
+    }
+
+    /// Done after `duration`, counted from the time of this turn.
+    #[must_use]
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        self.sleep_until(self.now() + duration)
+    }
+
+    /// Done at `deadline`.
+    #[must_use]
+    pub fn sleep_until(&self, deadline: Instant) -> Sleep {
+        Sleep::new(Rc::clone(&self.core.timers), deadline)
+    }
+
+    /// Lets the other runnable tasks, and the driver, have their turn.
+    pub async fn yield_now(&self) {
+        let mut yielded = false;
+        std::future::poll_fn(|context| {
+            if std::mem::replace(&mut yielded, true) {
+                return std::task::Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            std::task::Poll::Pending
+        })
+        .await;
+    }
+
+    /// An empty buffer from this core's pool, to be filled and sent; its memory comes back by itself.
+    #[must_use]
+    pub fn take_send_buf(&self) -> SendBuf {
+        self.core.io.borrow_mut().parts().1.take_send_buf()
+    }
+
+    /// Gives back a buffer that was taken and not sent.
+    pub fn recycle_send_buf(&self, buf: SendBuf) {
+        self.core.io.borrow_mut().parts().1.recycle(buf);
+    }
+
+    /// This core's counters, readable from any thread.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.core.counters)
+    }
+
+    /// Which driver runs and why.
+    #[must_use]
+    pub fn driver_report(&self) -> DriverReport {
+        self.core.io.borrow_mut().parts().0.report()
+    }
+
+    /// Names what the current poll is doing (a route, say), for stall reports; forgotten when the poll ends.
+    pub fn set_activity(&self, name: &'static str) {
+        self.core.activity.set(Some(name));
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("core", &self.core()).finish_non_exhaustive()
+    }
+}

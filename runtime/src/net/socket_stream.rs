@@ -1,0 +1,195 @@
+//! A connected socket of this core.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use crate::buffer::{Lease, SendBuf};
+use crate::driver::Close;
+use crate::driver::slot::{INBOUND_LEASES_MAX, Key};
+use crate::executor::Handle;
+use crate::executor::core::Core;
+use crate::net::byte_stream::ByteStream;
+use crate::sys::address::Address;
+
+/// A connected TCP or Unix stream socket. Dropping it closes it, whatever is in flight: what the kernel has taken is
+/// still delivered, what it has not is lost.
+pub struct SocketStream {
+    core: Rc<Core>,
+    key: Key,
+    closing: Close,
+}
+
+impl Handle {
+    /// Takes over a connected stream socket.
+    ///
+    /// # Errors
+    /// When the descriptor is not a socket.
+    pub fn adopt_stream(&self, fd: OwnedFd) -> io::Result<SocketStream> {
+        let core = Rc::clone(self.shared());
+        let key = {
+            let mut io = core.io.borrow_mut();
+            let (driver, sockets) = io.parts();
+            driver.adopt_stream(sockets, fd)?
+        };
+        Ok(SocketStream::new(core, key))
+    }
+
+    /// Connects. Dropping the future gives the attempt up.
+    ///
+    /// # Errors
+    /// As `connect(2)`.
+    pub async fn connect(&self, address: &Address) -> io::Result<SocketStream> {
+        let core = Rc::clone(self.shared());
+        let key = {
+            let mut io = core.io.borrow_mut();
+            let (driver, sockets) = io.parts();
+            driver.connect(sockets, address)?
+        };
+        let stream = SocketStream::new(core, key);
+        poll_fn(|context| stream.poll_connected(context)).await?;
+        Ok(stream)
+    }
+}
+
+impl SocketStream {
+    pub(super) fn new(core: Rc<Core>, key: Key) -> Self {
+        Self { core, key, closing: Close::Orderly }
+    }
+
+    fn poll_connected(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut io = self.core.io.borrow_mut();
+        let slot = io.parts().1.owned(self.key);
+        if slot.connecting {
+            remember(&mut slot.send_waker, context);
+            return Poll::Pending;
+        }
+        Poll::Ready(slot.send_error.take().map_or(Ok(()), |errno| Err(errno.into())))
+    }
+
+    /// The next received bytes; an empty lease is the end. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// As [`ByteStream::poll_recv`].
+    pub async fn recv(&mut self) -> io::Result<Lease> {
+        poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    /// Sends all of `buf`; waits for a send in flight first. Once it has begun, dropping the future does not stop it.
+    ///
+    /// # Errors
+    /// As [`ByteStream::poll_sent`].
+    pub async fn send(&mut self, buf: SendBuf) -> io::Result<()> {
+        poll_fn(|context| self.poll_sent(context)).await?;
+        self.start_send(buf);
+        poll_fn(|context| self.poll_sent(context)).await
+    }
+
+    /// The peer's address; `None` for an unnamed Unix peer.
+    ///
+    /// # Errors
+    /// As `getpeername(2)`: a connection that is over has none.
+    pub fn peer_address(&self) -> io::Result<Option<Address>> {
+        let mut io = self.core.io.borrow_mut();
+        let (driver, sockets) = io.parts();
+        driver.peer_address(sockets, self.key)
+    }
+
+    /// Our end's address.
+    ///
+    /// # Errors
+    /// As `getsockname(2)`.
+    pub fn local_address(&self) -> io::Result<Option<Address>> {
+        let mut io = self.core.io.borrow_mut();
+        let (driver, sockets) = io.parts();
+        driver.local_address(sockets, self.key)
+    }
+
+    /// Closes with a reset instead of a FIN: the peer learns at once that nothing more comes, and no state lingers.
+    pub fn abort(mut self) {
+        self.closing = Close::Abort;
+    }
+}
+
+fn remember(kept: &mut Option<Waker>, context: &Context<'_>) {
+    match kept {
+        Some(waker) if waker.will_wake(context.waker()) => {}
+        _ => *kept = Some(context.waker().clone()),
+    }
+}
+
+impl ByteStream for SocketStream {
+    fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Lease>> {
+        let mut io = self.core.io.borrow_mut();
+        let (driver, sockets) = io.parts();
+        let received = sockets.take_received(self.key);
+        let slot = sockets.owned(self.key);
+        // Armed again below the mark at which the driver stops, so that a reader that keeps up never waits.
+        if slot.inbound() < INBOUND_LEASES_MAX / 2 {
+            driver.arm_receive(sockets, self.key);
+        }
+        match received {
+            Some(received) => Poll::Ready(received),
+            None => {
+                remember(&mut sockets.owned(self.key).receive_waker, context);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn pause_recv(&mut self) {
+        let mut io = self.core.io.borrow_mut();
+        let (driver, sockets) = io.parts();
+        driver.pause_receive(sockets, self.key);
+    }
+
+    fn start_send(&mut self, buf: SendBuf) {
+        let mut io = self.core.io.borrow_mut();
+        let (driver, sockets) = io.parts();
+        let slot = sockets.owned(self.key);
+        assert!(slot.sending.is_none(), "one send in flight per connection");
+        if slot.send_error.is_some() || buf.is_empty() {
+            sockets.recycle(buf);
+        } else {
+            driver.send(sockets, self.key, buf);
+        }
+    }
+
+    fn is_sending(&self) -> bool {
+        self.core.io.borrow_mut().parts().1.owned(self.key).sending.is_some()
+    }
+
+    fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut io = self.core.io.borrow_mut();
+        let slot = io.parts().1.owned(self.key);
+        if slot.sending.is_some() {
+            remember(&mut slot.send_waker, context);
+            return Poll::Pending;
+        }
+        match slot.send_error {
+            Some(errno) => Poll::Ready(Err(errno.into())),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn shutdown_write(&mut self) {
+        let mut io = self.core.io.borrow_mut();
+        let (driver, sockets) = io.parts();
+        driver.shutdown_write(sockets, self.key);
+    }
+}
+
+impl Drop for SocketStream {
+    fn drop(&mut self) {
+        self.core.close(self.key, self.closing);
+    }
+}
+
+impl fmt::Debug for SocketStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketStream").field("key", &self.key).finish_non_exhaustive()
+    }
+}

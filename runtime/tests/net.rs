@@ -1,0 +1,277 @@
+//! Listeners and streams behave the same on every driver.
+
+use std::future::poll_fn;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::time::Duration;
+
+use ringgate_runtime::buffer::{Piece, ReceiveConfig, SendBuf};
+use ringgate_runtime::driver::{DriverChoice, RingConfig};
+use ringgate_runtime::executor::{Executor, ExecutorConfig, Handle};
+use ringgate_runtime::net::{Address, ByteStream as _, SocketStream};
+
+/// Every driver, in its usual size and so small that its queues overflow all the time.
+fn on_every_driver(mut test: impl FnMut(&mut Executor)) {
+    let tiny_ring = RingConfig { submissions: 8, completions: 16 };
+    let tiny_buffers = ReceiveConfig { buffer_bytes: 64, buffers: 2 };
+    for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
+        test(&mut Executor::new(ExecutorConfig { driver, ..ExecutorConfig::default() }).unwrap());
+        let small = ExecutorConfig { driver, ring: tiny_ring, receive: tiny_buffers, ..ExecutorConfig::default() };
+        test(&mut Executor::new(small).unwrap());
+    }
+}
+
+fn loopback() -> Address {
+    "127.0.0.1:0".parse().unwrap()
+}
+
+async fn pair(handle: &Handle) -> (SocketStream, TcpStream) {
+    let listener = handle.listen(&loopback()).unwrap();
+    let Some(Address::Tcp(address)) = listener.local_address().unwrap() else { panic!("a TCP address") };
+    let client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    (listener.accept().await.unwrap(), client)
+}
+
+/// Nothing is lost: all buffers and sockets are back when everything is dropped.
+fn assert_at_rest(executor: &mut Executor) {
+    let handle = executor.handle();
+    executor.block_on(async { handle.sleep(Duration::from_millis(20)).await });
+    let counters = handle.counters();
+    assert_eq!((counters.get("sockets"), counters.get("buffers_lent"), counters.get("tasks")), (Some(0), Some(0), Some(0)));
+}
+
+#[test]
+fn echoes_until_the_peer_finishes() {
+    on_every_driver(|executor| {
+        let handle = executor.handle();
+        executor.block_on(async {
+            let (mut server, mut client) = pair(&handle).await;
+            let thread = std::thread::spawn(move || {
+                let mut answer = Vec::new();
+                for size in [1_usize, 63, 64, 65, 1000, 40_000] {
+                    let message = vec![size as u8; size];
+                    client.write_all(&message).unwrap();
+                    let mut echo = vec![0; size];
+                    client.read_exact(&mut echo).unwrap();
+                    assert_eq!(echo, message);
+                }
+                client.shutdown(Shutdown::Write).unwrap();
+                client.read_to_end(&mut answer).unwrap();
+                answer
+            });
+            loop {
+                let lease = server.recv().await.unwrap();
+                if lease.is_empty() {
+                    break;
+                }
+                let mut buf = handle.take_send_buf();
+                buf.push(Piece::Lease(lease));
+                server.send(buf).await.unwrap();
+            }
+            server.send(SendBuf::from_vec(b"bye".to_vec())).await.unwrap();
+            drop(server);
+            assert_eq!(thread.join().unwrap(), b"bye");
+        });
+        assert_at_rest(executor);
+    });
+}
+
+#[test]
+fn a_large_vectored_send_reaches_a_slow_reader_whole() {
+    on_every_driver(|executor| {
+        let handle = executor.handle();
+        executor.block_on(async {
+            let (mut server, mut client) = pair(&handle).await;
+            let mut expected = Vec::new();
+            let mut buf = SendBuf::default();
+            for piece in 0..600_u32 {
+                let bytes = vec![piece as u8; 20_000];
+                expected.extend_from_slice(&bytes);
+                buf.push(Piece::Owned(bytes));
+            }
+            let reader = std::thread::spawn(move || {
+                let mut received = Vec::new();
+                let mut chunk = vec![0; 70_000];
+                loop {
+                    std::thread::sleep(Duration::from_micros(200));
+                    match client.read(&mut chunk).unwrap() {
+                        0 => return received,
+                        length => received.extend_from_slice(&chunk[..length]),
+                    }
+                }
+            });
+            server.start_send(buf);
+            server.shutdown_write();
+            poll_fn(|context| server.poll_sent(context)).await.unwrap();
+            assert!(reader.join().unwrap() == expected);
+        });
+        assert_at_rest(executor);
+    });
+}
+
+#[test]
+fn a_reader_that_does_not_read_stops_the_peer_and_loses_nothing() {
+    on_every_driver(|executor| {
+        let handle = executor.handle();
+        executor.block_on(async {
+            let (mut server, mut client) = pair(&handle).await;
+            let message: Vec<u8> = (0..3_000_000_u32).map(|byte| (byte % 251) as u8).collect();
+            let expected = message.clone();
+            let writer = std::thread::spawn(move || client.write_all(&message));
+            let first = server.recv().await.unwrap().to_vec();
+            handle.sleep(Duration::from_millis(100)).await;
+            assert!(handle.counters().get("receive_bytes").unwrap() < 2_000_000, "the kernel kept delivering");
+            let mut received = first;
+            while received.len() < expected.len() {
+                received.extend_from_slice(&server.recv().await.unwrap());
+            }
+            assert!(received == expected);
+            writer.join().unwrap().unwrap();
+        });
+        assert_at_rest(executor);
+    });
+}
+
+#[test]
+fn a_reset_is_an_error_of_both_directions() {
+    on_every_driver(|executor| {
+        let handle = executor.handle();
+        executor.block_on(async {
+            let (mut server, client) = pair(&handle).await;
+            let socket = rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO));
+            socket.unwrap();
+            drop(client);
+            assert!(server.recv().await.is_err());
+            let mut failed = false;
+            for _ in 0..3 {
+                failed |= server.send(SendBuf::from_vec(vec![0; 100])).await.is_err();
+            }
+            assert!(failed);
+        });
+        assert_at_rest(executor);
+    });
+}
+
+#[test]
+fn a_reset_in_the_middle_of_a_send_ends_it() {
+    on_every_driver(|executor| {
+        let handle = executor.handle();
+        executor.block_on(async {
+            let (mut server, mut client) = pair(&handle).await;
+            server.start_send(SendBuf::from_vec(vec![7; 20_000_000]));
+            let reset = std::thread::spawn(move || {
+                let mut some = vec![0; 1000];
+                client.read_exact(&mut some).unwrap();
+                rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+            });
+            assert!(poll_fn(|context| server.poll_sent(context)).await.is_err());
+            reset.join().unwrap();
+        });
+        assert_at_rest(executor);
+    });
+}
+
+#[test]
+fn dropping_a_stream_with_everything_in_flight_frees_all() {
+    on_every_driver(|executor| {
+        let handle = executor.handle();
+        executor.block_on(async {
+            for round in 0..50 {
+                let (mut server, mut client) = pair(&handle).await;
+                client.write_all(&[1; 5000]).unwrap();
+                if round % 2 == 0 {
+                    drop(server.recv().await);
+                }
+                server.start_send(SendBuf::from_vec(vec![7; 8_000_000]));
+                if round % 3 == 0 {
+                    handle.yield_now().await;
+                }
+                if round % 5 == 0 { server.abort() } else { drop(server) }
+            }
+        });
+        assert_at_rest(executor);
+    });
+}
+
+#[test]
+fn many_connections_at_once() {
+    on_every_driver(|executor| {
+        let handle = executor.handle();
+        executor.block_on(async {
+            let listener = handle.listen(&loopback()).unwrap();
+            let Some(Address::Tcp(address)) = listener.local_address().unwrap() else { panic!("a TCP address") };
+            let clients = std::thread::spawn(move || {
+                let mut clients: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(address).unwrap()).collect();
+                for round in 0..5_u8 {
+                    clients.iter_mut().for_each(|client| client.write_all(&[round; 100]).unwrap());
+                    for client in &mut clients {
+                        let mut echo = [0; 100];
+                        client.read_exact(&mut echo).unwrap();
+                        assert_eq!(echo, [round; 100]);
+                    }
+                }
+            });
+            let mut tasks = Vec::new();
+            for _ in 0..200 {
+                let mut stream = listener.accept().await.unwrap();
+                tasks.push(handle.spawn("echo", async move {
+                    loop {
+                        let lease = stream.recv().await.unwrap();
+                        if lease.is_empty() {
+                            return;
+                        }
+                        stream.send(SendBuf::from_vec(lease.to_vec())).await.unwrap();
+                    }
+                }));
+            }
+            for task in tasks {
+                task.await.unwrap();
+            }
+            clients.join().unwrap();
+        });
+        assert_at_rest(executor);
+    });
+}
+
+#[test]
+fn connects_or_says_why_not() {
+    on_every_driver(|executor| {
+        let handle = executor.handle();
+        executor.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = Address::Tcp(listener.local_addr().unwrap());
+            let mut stream = handle.connect(&address).await.unwrap();
+            let (mut peer, _) = listener.accept().unwrap();
+            peer.write_all(b"hello").unwrap();
+            assert_eq!(&stream.recv().await.unwrap()[..], b"hello");
+            drop((stream, peer, listener));
+            assert_eq!(handle.connect(&address).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+        });
+        assert_at_rest(executor);
+    });
+}
+
+#[test]
+fn unix_sockets_are_served_and_abandoned_files_replaced() {
+    on_every_driver(|executor| {
+        let handle = executor.handle();
+        let path = std::env::temp_dir().join(format!("ringgate-net-{}.sock", std::process::id()));
+        let address = Address::Unix(path.clone());
+        executor.block_on(async {
+            let listener = handle.listen(&address).unwrap();
+            assert!(handle.listen(&address).is_err(), "a socket that is listened on is not stolen");
+            drop(listener);
+            handle.sleep(Duration::from_millis(5)).await;
+            let listener = handle.listen(&address).unwrap();
+            let mut client = handle.connect(&address).await.unwrap();
+            let mut server = listener.accept().await.unwrap();
+            client.send(SendBuf::from_vec(b"over unix".to_vec())).await.unwrap();
+            assert_eq!(&server.recv().await.unwrap()[..], b"over unix");
+            assert_eq!(server.peer_address().unwrap(), None);
+            assert_eq!(server.local_address().unwrap(), Some(address.clone()));
+        });
+        std::fs::remove_file(path).unwrap();
+        assert_at_rest(executor);
+    });
+}
