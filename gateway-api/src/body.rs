@@ -100,9 +100,10 @@ impl Body {
         self.inbound.as_ref().and_then(|inbound| inbound.state.borrow().trailers.clone())
     }
 
-    /// Turns the body over to a thread of the crew: from now on bytes are copied into the pipe.
-    pub(crate) fn forward(mut self) -> Option<Arc<Pipe>> {
-        self.inbound.take().map(|inbound| inbound.forward())
+    /// Turns the body over to a thread of the crew: from now on bytes are copied into the pipe. With it comes the
+    /// number of bytes it may have.
+    pub(crate) fn forward(mut self) -> Option<(Arc<Pipe>, u64)> {
+        self.inbound.take().map(|inbound| (inbound.forward(), inbound.state.borrow().bytes_max))
     }
 }
 
@@ -139,7 +140,8 @@ struct State {
     queue: VecDeque<Lease>,
     queued: usize,
     capacity: usize,
-    received: u64,
+    /// Bytes given to the reader.
+    read: u64,
     declared: Option<u64>,
     bytes_max: u64,
     end: Option<Result<(), BodyError>>,
@@ -157,7 +159,7 @@ impl Inbound {
             queue: VecDeque::new(),
             queued: 0,
             capacity: capacity.max(1),
-            received: 0,
+            read: 0,
             declared,
             bytes_max,
             end: None,
@@ -173,15 +175,22 @@ impl Inbound {
 
     fn poll_read(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Lease, BodyError>>> {
         let mut state = self.state.borrow_mut();
+        // The limit is judged here and not at the wire, so that a handler can change it until it reads; what may
+        // wait in between is bounded by the capacity.
+        let next = state.queue.front().map_or(0, |lease| lease.len() as u64);
+        if (state.read + next).max(state.declared.unwrap_or(0)) > state.bytes_max {
+            state.queue.clear();
+            state.queued = 0;
+            state.reader_gone = true;
+            state.end = Some(Err(BodyError::TooLarge));
+        }
         if let Some(lease) = state.queue.pop_front() {
             state.queued -= lease.len();
+            state.read += next;
             let driver = state.driver.take();
             drop(state);
             driver.into_iter().for_each(Waker::wake);
             return Poll::Ready(Some(Ok(lease)));
-        }
-        if state.end.is_none() && state.declared.is_some_and(|declared| declared > state.bytes_max) {
-            state.end = Some(Err(BodyError::TooLarge));
         }
         match state.end {
             Some(Ok(())) => Poll::Ready(None),
@@ -226,13 +235,6 @@ impl Inbound {
     /// Driver: a piece has come. `Err`: it is not wanted, for the reason given.
     pub(crate) fn push(&self, lease: Lease) -> Result<(), BodyError> {
         let mut state = self.state.borrow_mut();
-        state.received += lease.len() as u64;
-        let bytes_max = state.forward.as_ref().map_or(state.bytes_max, |pipe| pipe.bytes_max());
-        if state.received.max(state.declared.unwrap_or(0)) > bytes_max {
-            drop(state);
-            self.fail(BodyError::TooLarge);
-            return Err(BodyError::TooLarge);
-        }
         if let Some(pipe) = &state.forward {
             return if pipe.push(Bytes::copy_from_slice(&lease)) { Ok(()) } else { Err(BodyError::Taken) };
         }
@@ -296,7 +298,6 @@ impl Inbound {
     fn forward(&self) -> Arc<Pipe> {
         let mut state = self.state.borrow_mut();
         let pipe = Pipe::new(state.capacity);
-        pipe.set_bytes_max(state.bytes_max);
         for lease in std::mem::take(&mut state.queue) {
             pipe.push(Bytes::copy_from_slice(&lease));
         }
@@ -346,7 +347,7 @@ mod tests {
         let inbound = Inbound::new(None, 4, 100);
         let mut body = Body::new(inbound.clone());
         assert_eq!(inbound.push(Lease::from_vec(b"1234".to_vec())), Ok(()));
-        assert_eq!(inbound.push(Lease::from_vec(b"5".to_vec())), Err(BodyError::TooLarge));
+        assert_eq!(inbound.push(Lease::from_vec(b"5".to_vec())), Ok(()));
         assert_eq!(poll(&mut body), Poll::Ready(Some(Ok(b"1234".to_vec()))));
         assert_eq!(poll(&mut body), Poll::Ready(Some(Err(BodyError::TooLarge))));
     }
@@ -373,7 +374,7 @@ mod tests {
         let inbound = Inbound::new(None, 100, 100);
         let body = Body::new(inbound.clone());
         inbound.push(Lease::from_vec(b"a".to_vec())).unwrap();
-        let pipe = body.forward().unwrap();
+        let (pipe, _) = body.forward().unwrap();
         inbound.push(Lease::from_vec(b"b".to_vec())).unwrap();
         inbound.finish(None);
         assert_eq!(pipe.pop_blocking().unwrap().unwrap(), "a");

@@ -62,6 +62,26 @@ pub(crate) enum Outcome {
     Pending(ResponseFuture),
 }
 
+impl Begun {
+    /// The response, if it was ready at once.
+    pub(crate) fn take_ready(&mut self) -> Poll<Response> {
+        match &mut self.outcome {
+            Outcome::Ready(response) => Poll::Ready(std::mem::take(response)),
+            Outcome::Pending(_) => Poll::Pending,
+        }
+    }
+
+    /// Whether the handler is still at it.
+    pub(crate) fn is_pending(&self) -> bool {
+        matches!(self.outcome, Outcome::Pending(_))
+    }
+
+    /// Drops the handler, and with it what it was doing.
+    pub(crate) fn forget(&mut self) {
+        self.outcome = Outcome::Ready(Response::default());
+    }
+}
+
 /// The route number of paths that no route and no fallback answers.
 const NOT_FOUND: usize = 0;
 
@@ -122,9 +142,8 @@ impl Table {
         let number = self.find(request);
         let route = &self.routes[number];
         request.set_route(route.name);
-        core.handle().set_activity(Some(route.name));
+        core.handle().set_activity(route.name);
         let outcome = catch_unwind(AssertUnwindSafe(|| route.begin(number, request)));
-        core.handle().set_activity(None);
         Begun { route: number, outcome: outcome.unwrap_or_else(|_| Outcome::Ready(panicked(core))) }
     }
 
@@ -134,10 +153,13 @@ impl Table {
             Outcome::Pending(future) => future,
             Outcome::Ready(response) => return Poll::Ready(std::mem::take(response)),
         };
-        core.handle().set_activity(Some(self.routes[begun.route].name));
+        core.handle().set_activity(self.routes[begun.route].name);
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
-        core.handle().set_activity(None);
-        polled.unwrap_or_else(|_| Poll::Ready(panicked(core)))
+        let polled = polled.unwrap_or_else(|_| Poll::Ready(panicked(core)));
+        if polled.is_ready() {
+            begun.forget();
+        }
+        polled
     }
 
     /// Runs the hooks behind the handler, and begins the thread of a body that blocking code writes.

@@ -4,6 +4,7 @@ pub mod blocking;
 mod app;
 mod body;
 mod config;
+mod conn;
 mod core;
 mod counters;
 mod date;

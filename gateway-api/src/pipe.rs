@@ -6,10 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
 
@@ -31,8 +28,6 @@ pub(crate) struct Pipe {
     state: Mutex<State>,
     changed: Condvar,
     capacity: usize,
-    /// Bytes that may come in all, for a request body; its reader may change it before it reads.
-    bytes_max: AtomicU64,
 }
 
 impl Pipe {
@@ -41,7 +36,6 @@ impl Pipe {
             state: Mutex::default(),
             changed: Condvar::new(),
             capacity: capacity.max(1),
-            bytes_max: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -56,16 +50,6 @@ impl Pipe {
         if let Some(waker) = waker {
             waker.wake();
         }
-    }
-
-    /// Bytes that may come in all.
-    pub(crate) fn bytes_max(&self) -> u64 {
-        self.bytes_max.load(Ordering::Relaxed)
-    }
-
-    /// Sets the bytes that may come in all.
-    pub(crate) fn set_bytes_max(&self, bytes_max: u64) {
-        self.bytes_max.store(bytes_max, Ordering::Relaxed);
     }
 
     /// Leaves trailers for the reader, before `finish`.

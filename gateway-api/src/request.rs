@@ -136,6 +136,17 @@ impl RequestPool {
         });
         Request { inner, body: Body::default() }
     }
+
+    /// Keeps a request for its next use, unless a handler still holds it.
+    pub(crate) fn give(&self, mut request: Request) {
+        request.body = Body::default();
+        let Some(inner) = Rc::get_mut(&mut request.inner) else { return };
+        inner.forget();
+        let mut free = self.free.borrow_mut();
+        if free.len() < REQUESTS_KEPT_MAX {
+            free.push(request.inner.clone());
+        }
+    }
 }
 
 impl Drop for Request {
@@ -168,15 +179,10 @@ impl Request {
         }
     }
 
-    /// Moves the start of the head within the same bytes.
-    pub(crate) fn rebase(&mut self, base: usize) {
-        if let Some(inner) = Rc::get_mut(&mut self.inner) {
-            inner.base = base;
-        }
-    }
-
-    /// Takes the bytes of the head back, if they are its own memory.
+    /// Makes it a request of this connection. Only for a request that nobody else holds.
+    #[inline]
     pub(crate) fn attach(&mut self, link: &Rc<Link>, features: Features, deadline: Option<Instant>) {
+        self.body = Body::default();
         if let Some(inner) = Rc::get_mut(&mut self.inner) {
             inner.forget_exchange();
             inner.features = features;
@@ -209,6 +215,11 @@ impl Request {
         let mut parameters = self.inner.parameters.borrow_mut();
         parameters.names = Some(names.clone());
         parameters.values.extend(values);
+    }
+
+    /// Whether there are early hints that have not gone out yet.
+    pub(crate) fn has_hints(&self) -> bool {
+        !self.inner.hints.borrow().is_empty()
     }
 
     /// Early hints that have not gone out yet.

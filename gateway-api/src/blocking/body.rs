@@ -17,12 +17,16 @@ pub struct Body {
     /// What is left of the piece being read.
     piece: Bytes,
     length: Option<u64>,
+    bytes_max: u64,
+    /// Bytes taken from the pipe.
+    read: u64,
     ended: bool,
 }
 
 impl Body {
-    pub(crate) fn new(pipe: Option<Arc<Pipe>>, length: Option<u64>) -> Self {
-        Self { ended: pipe.is_none(), pipe, piece: Bytes::new(), length }
+    pub(crate) fn new(pipe: Option<(Arc<Pipe>, u64)>, length: Option<u64>) -> Self {
+        let (pipe, bytes_max) = pipe.map_or((None, 0), |(pipe, bytes_max)| (Some(pipe), bytes_max));
+        Self { ended: pipe.is_none(), pipe, piece: Bytes::new(), length, bytes_max, read: 0 }
     }
 
     /// True when the request announced no body, or the body is read to its end.
@@ -39,9 +43,7 @@ impl Body {
 
     /// Bytes this body may have, in place of the gateway's `body_bytes_max`.
     pub fn set_bytes_max(&mut self, bytes_max: u64) {
-        if let Some(pipe) = &self.pipe {
-            pipe.set_bytes_max(bytes_max);
-        }
+        self.bytes_max = bytes_max;
     }
 
     /// The next piece. Blocks. `None` is the end; an error is final.
@@ -56,7 +58,18 @@ impl Body {
         if self.ended {
             return None;
         }
-        let next = self.pipe.as_ref().and_then(|pipe| pipe.pop_blocking());
+        let pipe = self.pipe.as_ref()?;
+        if self.length.is_some_and(|length| length > self.bytes_max) {
+            return Some(Err(BodyError::TooLarge));
+        }
+        let next = pipe.pop_blocking();
+        if let Some(Ok(piece)) = &next {
+            self.read += piece.len() as u64;
+            if self.read > self.bytes_max {
+                pipe.leave();
+                return Some(Err(BodyError::TooLarge));
+            }
+        }
         self.ended = next.is_none();
         next
     }
@@ -122,7 +135,7 @@ mod tests {
             pipe.push(Bytes::from_static(piece.as_bytes()));
         }
         pipe.finish(Ok(()));
-        let mut body = Body::new(Some(pipe), None);
+        let mut body = Body::new(Some((pipe, 100)), None);
         let mut two = [0; 2];
         body.read_exact(&mut two[..1]).unwrap();
         body.read_exact(&mut two).unwrap();
@@ -135,7 +148,7 @@ mod tests {
     fn a_body_broken_off_is_an_error_not_an_end() {
         let pipe = Pipe::new(100);
         pipe.finish(Err(BodyError::Disconnected));
-        let error = Body::new(Some(pipe), None).read(&mut [0; 4]).unwrap_err();
+        let error = Body::new(Some((pipe, 100)), None).read(&mut [0; 4]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
     }
 }

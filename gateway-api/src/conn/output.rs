@@ -3,10 +3,11 @@
 use crate::{
     core::Core,
     features::{Features, TrailersForm},
+    request::Request,
     response::{Payload, Response},
     stream::{Chunk, Content},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use ringgate_protocols::http1::{
     connection::{Connection, Then},
     encode::{BodyFraming, BodyLength, ResponseHead},
@@ -138,20 +139,30 @@ pub(crate) fn end(
     machine.send_end(buf.tail(), trailers.into_iter().flatten())
 }
 
-/// Sends early hints as a 103, or turns them into fields of the response.
-pub(crate) fn hint(
-    machine: &mut Connection,
-    core: &Core,
-    buf: &mut SendBuf,
-    links: Vec<HeaderValue>,
-    response: Option<&mut Response>,
-) -> Vec<HeaderValue> {
+/// Sends early hints that a handler has left as a 103.
+pub(crate) fn hints(machine: &mut Connection, core: &Core, buf: &mut SendBuf, request: &Request) {
+    if !request.has_hints() || !request.features().early_hints {
+        return;
+    }
+    let links = request.take_hints();
     let fields = links.iter().map(|link| (&header::LINK, link));
     if machine.send_interim(buf.tail(), StatusCode::EARLY_HINTS, fields) == Ok(true) {
         core.shared.counters.response(StatusCode::EARLY_HINTS);
-        return Vec::new();
     }
-    let Some(response) = response else { return links };
-    links.into_iter().for_each(|link| response.append(header::LINK, link));
-    Vec::new()
+}
+
+/// The same, ahead of the final response: what cannot go out as 103 becomes fields of the response.
+#[inline]
+pub(crate) fn hints_before(
+    machine: &mut Connection,
+    core: &Core,
+    buf: &mut SendBuf,
+    request: &Request,
+    response: &mut Response,
+) {
+    if request.has_hints() {
+        hints(machine, core, buf, request);
+        request.take_hints().into_iter().for_each(|link| response.append(header::LINK, link));
+    }
+    request.set_answered();
 }
