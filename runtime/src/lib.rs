@@ -6,6 +6,7 @@
 pub mod buffer;
 pub mod driver;
 pub mod executor;
+pub mod mesh;
 pub mod net;
 pub mod offload;
 pub mod pool;

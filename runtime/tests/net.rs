@@ -12,12 +12,17 @@ use ringgate_runtime::net::{Address, ByteStream as _, SocketStream};
 
 /// Every driver, in its usual size and so small that its queues overflow all the time.
 fn on_every_driver(mut test: impl FnMut(&mut Executor)) {
-    let tiny_ring = RingConfig { submissions: 8, completions: 16 };
-    let tiny_buffers = ReceiveConfig { buffer_bytes: 64, buffers: 2 };
     for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
-        test(&mut Executor::new(ExecutorConfig { driver, ..ExecutorConfig::default() }).unwrap());
-        let small = ExecutorConfig { driver, ring: tiny_ring, receive: tiny_buffers, ..ExecutorConfig::default() };
-        test(&mut Executor::new(small).unwrap());
+        let usual = ExecutorConfig { driver, ..ExecutorConfig::default() };
+        let tiny = ExecutorConfig {
+            ring: RingConfig { submissions: 8, completions: 16 },
+            receive: ReceiveConfig { buffer_bytes: 64, buffers: 2 },
+            ..usual.clone()
+        };
+        for config in [usual, tiny] {
+            println!("{driver:?}, {:?}", config.ring);
+            test(&mut Executor::new(config).unwrap());
+        }
     }
 }
 

@@ -1,1 +1,3 @@
-//! TODO
+//! What the conversations, conformance and fault tests share.
+
+pub mod seccomp;

@@ -55,3 +55,29 @@ impl Head {
         self.fields.clear();
     }
 }
+
+impl Head {
+    /// The values of the field lines with this name, in their order. `buffer` is what the spans refer to; `name` may be
+    /// in any case.
+    pub fn values<'a>(&'a self, buffer: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.fields
+            .iter()
+            .filter(move |field| field.name.of(buffer).eq_ignore_ascii_case(name.as_bytes()))
+            .map(move |field| field.value.of(buffer))
+    }
+
+    /// The value of the first field line with this name. For fields that may come several times see [`Head::values`].
+    ///
+    /// ```
+    /// use ringgate_protocols::http::head::{Field, Head};
+    /// use ringgate_protocols::span::Span;
+    /// let buffer = b"Accept: text/html";
+    /// let mut head = Head::default();
+    /// head.fields.push(Field { name: Span::new(0, 6), value: Span::new(8, 17) });
+    /// assert_eq!(head.value(buffer, "accept"), Some(&b"text/html"[..]));
+    /// ```
+    #[must_use]
+    pub fn value<'a>(&'a self, buffer: &'a [u8], name: &'a str) -> Option<&'a [u8]> {
+        self.values(buffer, name).next()
+    }
+}

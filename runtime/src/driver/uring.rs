@@ -7,7 +7,8 @@
 //! # One system call for an isolated request
 //! A send is first submitted with `MSG_DONTWAIT`: such an operation never parks in the kernel, its completion is
 //! posted while it is submitted. So `wait` knows exactly how many completions are not news: it waits for one more than
-//! the sends of this submission, and the enter that carries the answer also waits for the next request. A send that
+//! the sends of this submission, and the enter that carries the answer also waits for the next request. (Where a task
+//! waits for its send, or a close or a FIN waits for one, the completions are news and it does not.) A send that
 //! went short or found the socket full is submitted again without the flag, for the rest, and then completes whenever
 //! the peer has read.
 //!
@@ -683,7 +684,9 @@ impl Driver for Uring {
 
     fn shutdown_write(&mut self, sockets: &mut Sockets, key: Key) {
         // The system call: the ring's opcode would always go to a worker thread.
-        sockets.owned(key).shutdown_write();
+        let slot = sockets.owned(key);
+        slot.shutdown_write();
+        sockets.completion_awaited |= slot.finish_after_send;
     }
 
     fn close(&mut self, sockets: &mut Sockets, key: Key, how: Close) {
@@ -706,6 +709,7 @@ impl Driver for Uring {
             let cancel = opcode::AsyncCancel2::new(CancelBuilder::fd(Fd(fd.as_raw_fd())).all()).build();
             slot.operations += 1;
             self.push(cancel.user_data(user_data(Tag::Cancel, key)));
+            sockets.completion_awaited = true;
         }
         for key in waiting.into_iter().flat_map(|waiting| *waiting) {
             self.close(sockets, key, Close::Orderly);
@@ -716,7 +720,12 @@ impl Driver for Uring {
         self.replenish(sockets);
         self.arm_wake();
         let timeout = if self.push_backlog() { timeout } else { Some(Duration::ZERO) };
-        let want = if timeout == Some(Duration::ZERO) { HARVEST } else { self.prompt + 1 };
+        let want = match timeout {
+            Some(Duration::ZERO) => HARVEST,
+            // Somebody waits for one of these sends: their completions are news.
+            _ if std::mem::take(&mut sockets.completion_awaited) => self.prompt.max(1),
+            _ => self.prompt + 1,
+        };
         self.enter(want, timeout)?;
         self.reap(sockets);
         Ok(())

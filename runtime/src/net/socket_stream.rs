@@ -164,9 +164,11 @@ impl ByteStream for SocketStream {
 
     fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut io = self.core.io.borrow_mut();
-        let slot = io.parts().1.owned(self.key);
+        let (_, sockets) = io.parts();
+        let slot = sockets.owned(self.key);
         if slot.sending.is_some() {
             remember(&mut slot.send_waker, context);
+            sockets.completion_awaited = true;
             return Poll::Pending;
         }
         match slot.send_error {

@@ -103,15 +103,15 @@ impl Mount {
         if self.unified || controllers.is_empty() {
             return self.unified && controllers.is_empty();
         }
-        controllers.split(',').any(|name| {
-            matches!(name, "cpu" | "cpuset") && self.options.split(',').any(|option| option == name)
-        })
+        controllers
+            .split(',')
+            .any(|name| matches!(name, "cpu" | "cpuset") && self.options.split(',').any(|option| option == name))
     }
 
     /// The directories from our group up to the mount point.
     fn chain(&self, root: &Path, group: &str) -> Vec<PathBuf> {
         let point = root.join(self.point.strip_prefix("/").unwrap_or(&self.point));
-        let below = Path::new(group).strip_prefix(&self.group).unwrap_or(Path::new(""));
+        let below = Path::new(group).strip_prefix(&self.group).unwrap_or_else(|_| Path::new(""));
         let named = below.components().all(|part| matches!(part, std::path::Component::Normal(_)));
         let ours = if named { point.join(below) } else { point.clone() };
         let ours = if ours.is_dir() { ours } else { point.clone() };

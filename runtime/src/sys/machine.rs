@@ -73,8 +73,7 @@ impl Machine {
     /// together would run into the limit under load and be stopped for the rest of a period (tens of ms), which is the
     /// worst a server's tail latency can meet. `usize::MAX` without a quota.
     pub fn quota_threads(&self) -> usize {
-        self.quota_millicpus
-            .map_or(usize::MAX, |quota| usize::try_from(quota / 1000).unwrap_or(usize::MAX).max(1))
+        self.quota_millicpus.map_or(usize::MAX, |quota| usize::try_from(quota / 1000).unwrap_or(usize::MAX).max(1))
     }
 }
 
@@ -180,7 +179,8 @@ pub(crate) mod tests {
 
     #[test]
     fn quota_is_rounded_down_to_threads() {
-        for (quota, threads) in [(None, usize::MAX), (Some(100), 1), (Some(1999), 1), (Some(2000), 2), (Some(3500), 3)] {
+        for (quota, threads) in [(None, usize::MAX), (Some(100), 1), (Some(1999), 1), (Some(2000), 2), (Some(3500), 3)]
+        {
             assert_eq!(Machine { cpus: vec![], quota_millicpus: quota }.quota_threads(), threads);
         }
     }

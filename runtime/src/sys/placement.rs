@@ -146,7 +146,8 @@ fn spread_order(machine: &Machine) -> Vec<Cpu> {
     for package in cpus.chunk_by(|a, b| a.package == b.package) {
         for (node_rank, node) in package.chunk_by(|a, b| a.node == b.node).enumerate() {
             for (core_rank, core) in node.chunk_by(|a, b| a.core == b.core).enumerate() {
-                let rank = |(sibling_rank, &cpu): (usize, &Cpu)| ((sibling_rank, core_rank, node_rank, cpu.package), cpu);
+                let rank =
+                    |(sibling_rank, &cpu): (usize, &Cpu)| ((sibling_rank, core_rank, node_rank, cpu.package), cpu);
                 ranked.extend(core.iter().enumerate().map(rank));
             }
         }

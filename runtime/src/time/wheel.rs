@@ -393,7 +393,9 @@ mod tests {
     #[test]
     fn a_panic_in_the_callback_leaves_the_wheel_whole() {
         let mut wheel = Wheel::new(0);
-        (1..=3).for_each(|name| drop(wheel.insert(5 * MS, name)));
+        for name in 1..=3 {
+            wheel.insert(5 * MS, name);
+        }
         let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             wheel.advance(5 * MS, &mut |_| panic!("in the callback"));
         }));

@@ -1,0 +1,490 @@
+//! The head of a request and the trailer section, read in place: RFC 9112 sections 3 and 5.
+//!
+//! There are two readers. The fast one goes over a whole head once, with vectors, and gives up at the first trouble.
+//! The careful one, [`resume`], goes on from the line where the trouble was and alone says what it is: a fault, or
+//! merely bytes that have not come yet. It is also the one that continues after a partial head, so the same bytes lead
+//! to the same fault however they were cut. A line is judged when its end, or a control character, is there; before
+//! that only its length counts. Every byte is looked at by the fast reader at most twice (when it comes first, and when
+//! the head is whole) and by the careful one once.
+
+use http::Version;
+
+use crate::http::head::{Field, Head};
+use crate::http::method;
+use crate::http::options::{ConnectionOptions, Expectation, UpgradeOffer};
+use crate::http::target;
+use crate::http1::error::Fault;
+use crate::http1::framing::{Coding, Length};
+use crate::limits::Limits;
+use crate::scan::class::{ABSOLUTE, HOST, PATH, QUERY, TOKEN};
+use crate::scan::{self, BLOCK, Job, Masks, Scan};
+use crate::span::Span;
+
+/// What the field lines say about the message itself.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Seen {
+    pub(crate) length: Length,
+    pub(crate) coding: Coding,
+    pub(crate) host: Span,
+    pub(crate) hosts: u32,
+    pub(crate) options: ConnectionOptions,
+    pub(crate) expectation: Expectation,
+    pub(crate) upgrade: UpgradeOffer,
+    pub(crate) accepts_trailers: bool,
+}
+
+/// How far an incomplete head has been judged. All offsets are in the input.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Progress {
+    /// Start of the first line that is not judged.
+    line_start: u32,
+    /// No byte from `line_start` to here ends the line.
+    scanned: u32,
+    /// Start of the first field line; 0 while the request line is not judged.
+    fields_start: u32,
+    /// Field lines judged.
+    fields: u16,
+}
+
+impl Progress {
+    /// Nothing is judged; the request line starts here.
+    pub(crate) fn at_request_line(start: usize) -> Self {
+        Self { line_start: start as u32, scanned: start as u32, ..Self::default() }
+    }
+
+    /// The start of a trailer section.
+    pub(crate) fn at_trailers() -> Self {
+        Self::default()
+    }
+
+    /// Makes all places count from `start`, because the bytes before it are consumed.
+    pub(crate) fn forget(&mut self, start: usize) {
+        let start = start as u32;
+        self.line_start -= start;
+        self.scanned -= start;
+        self.fields_start = self.fields_start.saturating_sub(start);
+    }
+
+    /// True when something has been judged or looked at.
+    pub(crate) fn has_begun(self) -> bool {
+        self.scanned != 0
+    }
+}
+
+/// The limits that one section of field lines has left.
+#[derive(Clone, Copy)]
+pub(crate) struct Budget {
+    pub(crate) bytes: u32,
+    pub(crate) fields: u32,
+}
+
+/// What the fast reader found.
+pub(crate) enum Read {
+    /// The whole section: where it ends, and how many bytes of field lines it has.
+    Whole { end: usize, field_bytes: u32 },
+    /// Trouble at this place; the careful reader knows which.
+    Trouble(Progress),
+}
+
+/// Reads a request head that starts at `start`.
+#[inline]
+pub(crate) fn read_request(input: &[u8], start: usize, head: &mut Head, seen: &mut Seen, limits: &Limits) -> Read {
+    scan::dispatch(ReadRequest { input, start, head, seen, limits })
+}
+
+/// Reads a trailer section that starts with the input.
+pub(crate) fn read_trailers(input: &[u8], head: &mut Head, limits: &Limits, budget: Budget) -> Read {
+    scan::dispatch(ReadTrailers { input, head, limits, budget })
+}
+
+struct ReadRequest<'a> {
+    input: &'a [u8],
+    start: usize,
+    head: &'a mut Head,
+    seen: &'a mut Seen,
+    limits: &'a Limits,
+}
+
+impl Job for ReadRequest<'_> {
+    type Output = Read;
+
+    #[inline(always)]
+    fn run<S: Scan>(self, scan: S) -> Read {
+        let Self { input, start, head, seen, limits } = self;
+        let mut block = Block::new(scan, input, start);
+        let Some(fields_start) = request_line(&mut block, start, head, limits) else {
+            return Read::Trouble(Progress::at_request_line(start));
+        };
+        let budget = Budget { bytes: limits.header_bytes_max, fields: limits.field_count_max };
+        field_lines(&mut block, fields_start, head, limits, budget, |name, value| note(input, name, value, seen))
+    }
+}
+
+struct ReadTrailers<'a> {
+    input: &'a [u8],
+    head: &'a mut Head,
+    limits: &'a Limits,
+    budget: Budget,
+}
+
+impl Job for ReadTrailers<'_> {
+    type Output = Read;
+
+    #[inline(always)]
+    fn run<S: Scan>(self, scan: S) -> Read {
+        let mut block = Block::new(scan, self.input, 0);
+        field_lines(&mut block, 0, self.head, self.limits, self.budget, |_, _| {})
+    }
+}
+
+/// A block of the input and what stands in it. It moves forward as it is asked.
+struct Block<'a, S> {
+    scan: S,
+    input: &'a [u8],
+    base: usize,
+    masks: Masks,
+}
+
+impl<'a, S: Scan> Block<'a, S> {
+    #[inline(always)]
+    fn new(scan: S, input: &'a [u8], at: usize) -> Self {
+        Self { scan, input, base: at, masks: scan.masks(input, at) }
+    }
+
+    #[inline(always)]
+    fn move_to(&mut self, at: usize) {
+        self.base = at;
+        self.masks = self.scan.masks(self.input, at);
+    }
+
+    /// The first place from `at` on where `which` has a bit, or the end of the input.
+    #[inline(always)]
+    fn find(&mut self, at: usize, which: impl Fn(Masks) -> u64) -> usize {
+        let offset = at - self.base;
+        if offset < BLOCK {
+            let bits = which(self.masks) >> offset;
+            if bits != 0 {
+                return at + bits.trailing_zeros() as usize;
+            }
+        }
+        let mut at = at;
+        while at < self.input.len() {
+            self.move_to(at);
+            let bits = which(self.masks);
+            if bits != 0 {
+                return at + bits.trailing_zeros() as usize;
+            }
+            at += BLOCK;
+        }
+        self.input.len()
+    }
+
+    #[inline(always)]
+    fn name_end(&mut self, at: usize) -> usize {
+        self.find(at, |masks| masks.not_name)
+    }
+
+    #[inline(always)]
+    fn value_end(&mut self, at: usize) -> usize {
+        self.find(at, |masks| masks.stop)
+    }
+}
+
+#[inline(always)]
+fn span(start: usize, end: usize) -> Span {
+    Span::new(start as u32, end as u32)
+}
+
+/// The version that the bytes after the target name, if it is one that we speak.
+#[inline(always)]
+fn version(rest: &[u8]) -> Option<Version> {
+    match rest.first_chunk()? {
+        b" HTTP/1.1\r\n" => Some(Version::HTTP_11),
+        b" HTTP/1.0\r\n" => Some(Version::HTTP_10),
+        _ => None,
+    }
+}
+
+/// Reads the request line and says where the next line starts; `None` is trouble.
+#[inline(always)]
+fn request_line<S: Scan>(block: &mut Block<'_, S>, start: usize, head: &mut Head, limits: &Limits) -> Option<usize> {
+    let (scan, input) = (block.scan, block.input);
+    let method_end = block.name_end(start);
+    let method = input.get(start..method_end)?;
+    let target_start = method_end + 1;
+    let first = *input.get(target_start)?;
+    if input[method_end] != b' ' || method.len() > limits.method_bytes_max as usize {
+        return None;
+    }
+    head.path = Span::default();
+    head.query = None;
+    let target_end = if first == b'/' {
+        let mut end = scan.skip(&PATH, input, target_start);
+        head.path = span(target_start, end);
+        if input.get(end) == Some(&b'?') {
+            let query = end + 1;
+            end = scan.skip(&QUERY, input, query);
+            head.query = Some(span(query, end));
+        }
+        end
+    } else {
+        scan.skip(&ABSOLUTE, input, target_start)
+    };
+    let length = target_end - target_start;
+    if length == 0 || length > limits.target_bytes_max as usize {
+        return None;
+    }
+    head.version = version(input.get(target_end..)?)?;
+    head.target = span(target_start, target_end);
+    head.method = method::from_token(method)?;
+    Some(target_end + 11)
+}
+
+/// Reads field lines up to the empty one.
+#[inline(always)]
+fn field_lines<S: Scan>(
+    block: &mut Block<'_, S>,
+    fields_start: usize,
+    head: &mut Head,
+    limits: &Limits,
+    budget: Budget,
+    mut note: impl FnMut(Span, Span),
+) -> Read {
+    let input = block.input;
+    let fields = &mut head.fields;
+    fields.clear();
+    // The last place where the CR of a field line may stand.
+    let stop_max = fields_start + (budget.bytes as usize).saturating_sub(2);
+    let line_max = limits.field_line_bytes_max as usize;
+    let mut line_start = fields_start;
+    loop {
+        let name_end = block.name_end(line_start);
+        if name_end == line_start && input[line_start..].starts_with(b"\r\n") {
+            return Read::Whole { end: line_start + 2, field_bytes: (line_start - fields_start) as u32 };
+        }
+        let mut value_start = name_end + 1;
+        // One space is what everybody sends.
+        if input.get(value_start) == Some(&b' ') {
+            value_start += 1;
+        }
+        let value_end = block.value_end(value_start.min(input.len()));
+        let is_good = name_end != line_start
+            && input.get(name_end) == Some(&b':')
+            && input.get(value_end..).is_some_and(|rest| rest.starts_with(b"\r\n"))
+            && value_end - line_start <= line_max
+            && value_end <= stop_max
+            && fields.len() < budget.fields as usize;
+        if !is_good {
+            return Read::Trouble(Progress {
+                line_start: line_start as u32,
+                scanned: line_start as u32,
+                fields_start: fields_start as u32,
+                fields: fields.len() as u16,
+            });
+        }
+        let value = trim(input, value_start, value_end);
+        let name = span(line_start, name_end);
+        fields.push(Field { name, value });
+        note(name, value);
+        line_start = value_end + 2;
+    }
+}
+
+/// Takes the white space off both ends of a value.
+#[inline(always)]
+fn trim(input: &[u8], mut start: usize, mut end: usize) -> Span {
+    let is_space = |byte: u8| byte == b' ' || byte == b'\t';
+    while start < end && is_space(input[start]) {
+        start += 1;
+    }
+    while start < end && is_space(input[end - 1]) {
+        end -= 1;
+    }
+    span(start, end)
+}
+
+/// Notes what a field line says about the message. Only eight names matter, of six lengths.
+#[inline(always)]
+fn note(input: &[u8], name: Span, value: Span, seen: &mut Seen) {
+    const LENGTHS: u32 = 1 << 2 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 14 | 1 << 17;
+    let length = name.len();
+    if length > 17 || LENGTHS >> length & 1 == 0 {
+        return;
+    }
+    let name = name.of(input);
+    if is(name, b"host") {
+        seen.host = value;
+        seen.hosts += 1;
+    } else {
+        note_rare(name, value.of(input), seen);
+    }
+}
+
+#[inline]
+fn note_rare(name: &[u8], value: &[u8], seen: &mut Seen) {
+    if is(name, b"connection") {
+        seen.options.add(value);
+    } else if is(name, b"content-length") {
+        seen.length.add(value);
+    } else if is(name, b"transfer-encoding") {
+        seen.coding.add(value);
+    } else if is(name, b"expect") {
+        seen.expectation.add(value);
+    } else if is(name, b"upgrade") {
+        seen.upgrade.add(value);
+    } else if is(name, b"te") {
+        seen.accepts_trailers |= crate::http::field::has_element(value, "trailers");
+    }
+}
+
+/// Compares a token with a name of lower-case letters and hyphens. Setting the bit that makes letters lower-case is
+/// enough: of the bytes a token may have, no other becomes a letter or a hyphen by it.
+#[inline(always)]
+fn is<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
+    name.first_chunk::<N>().is_some_and(|start| {
+        name.len() == N && start.iter().zip(lower).fold(0, |other, (byte, lower)| other | ((byte | 0x20) ^ lower)) == 0
+    })
+}
+
+/// True when the value of a Host field is good (RFC 9112 section 3.2).
+#[inline]
+pub(crate) fn is_host(input: &[u8], host: Span) -> bool {
+    struct HostEnd<'a>(&'a [u8], Span);
+
+    impl Job for HostEnd<'_> {
+        type Output = usize;
+
+        #[inline(always)]
+        fn run<S: Scan>(self, scan: S) -> usize {
+            scan.skip(&HOST, self.0, self.1.start()).min(self.1.end())
+        }
+    }
+
+    let end = scan::dispatch(HostEnd(input, host));
+    if end == host.start() {
+        return target::is_authority(host.of(input)).is_some();
+    }
+    target::port(&input[end..host.end()]).is_some()
+}
+
+/// Goes on judging a head line by line. `Ok(true)` when the empty line is there.
+pub(crate) fn resume(
+    input: &[u8],
+    progress: &mut Progress,
+    is_trailers: bool,
+    limits: &Limits,
+    budget: Budget,
+) -> Result<bool, Fault> {
+    loop {
+        let start = progress.line_start as usize;
+        let stop = scan::first_stop(input, progress.scanned as usize);
+        let is_request_line = progress.fields_start == 0 && !is_trailers;
+        if is_request_line {
+            request_line_limits(&input[start..stop], limits)?;
+        } else {
+            field_line_limits(progress, stop, limits, budget)?;
+        }
+        progress.scanned = stop as u32;
+        match &input[stop..] {
+            [] | [b'\r'] => return Ok(false),
+            [b'\r', b'\n', ..] => {}
+            [b'\r', ..] => return Err(Fault::BareCarriageReturn),
+            [b'\n', ..] => return Err(Fault::BareLineFeed),
+            _ => return Err(Fault::ControlCharacter),
+        }
+        let line = &input[start..stop];
+        let next = (stop + 2) as u32;
+        if is_request_line {
+            judge_request_line(line)?;
+            progress.fields_start = next;
+        } else if line.is_empty() {
+            return Ok(true);
+        } else {
+            if u32::from(progress.fields) >= budget.fields {
+                return Err(Fault::TooManyFields);
+            }
+            judge_field_line(line)?;
+            progress.fields += 1;
+        }
+        progress.line_start = next;
+        progress.scanned = next;
+    }
+}
+
+/// Judges the lengths of a request line, as far as it is there.
+fn request_line_limits(line: &[u8], limits: &Limits) -> Result<(), Fault> {
+    let end_of_word = |line: &[u8]| line.iter().position(|&byte| byte == b' ');
+    // Enough of the line to see each limit passed; so a byte is looked at a bounded number of times.
+    let method_max = limits.method_bytes_max as usize;
+    let Some(method_end) = end_of_word(&line[..line.len().min(method_max + 1)]) else {
+        return if line.len() > method_max { Err(Fault::MethodTooLong) } else { Ok(()) };
+    };
+    let rest = &line[method_end + 1..];
+    let target_max = limits.target_bytes_max as usize;
+    // The target has no space in it, so only a line longer than target and version needs to be searched.
+    if rest.len() <= target_max {
+        return Ok(());
+    }
+    let Some(target_end) = end_of_word(&rest[..target_max + 1]) else {
+        return Err(Fault::TargetTooLong);
+    };
+    if rest.len() - target_end - 1 > b"HTTP/1.1".len() { Err(Fault::VersionInvalid) } else { Ok(()) }
+}
+
+/// Judges a request line that is complete and within its limits.
+fn judge_request_line(line: &[u8]) -> Result<(), Fault> {
+    let Some(method_end) = line.iter().position(|&byte| byte == b' ') else {
+        return Err(Fault::RequestLineInvalid);
+    };
+    let (method, rest) = (&line[..method_end], &line[method_end + 1..]);
+    if method.is_empty() || !TOKEN.has_all(method) {
+        return Err(Fault::MethodInvalid);
+    }
+    let Some(target_end) = rest.iter().position(|&byte| byte == b' ') else {
+        return Err(Fault::RequestLineInvalid);
+    };
+    let (target, version) = (&rest[..target_end], &rest[target_end + 1..]);
+    let is_target = match target {
+        [] => return Err(Fault::RequestLineInvalid),
+        [b'/', ..] => QUERY.has_all(target),
+        _ => ABSOLUTE.has_all(target),
+    };
+    if !is_target {
+        return Err(Fault::TargetInvalid);
+    }
+    match version {
+        b"HTTP/1.1" | b"HTTP/1.0" => Ok(()),
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
+            Err(Fault::VersionNotSupported)
+        }
+        _ => Err(Fault::VersionInvalid),
+    }
+}
+
+/// Judges the lengths of a field line and of all of them, as far as they are there. Of two limits the one that the
+/// bytes pass first is named.
+fn field_line_limits(progress: &Progress, stop: usize, limits: &Limits, budget: Budget) -> Result<(), Fault> {
+    let start = progress.line_start as usize;
+    if stop == start {
+        return Ok(());
+    }
+    let line_stop_max = start + limits.field_line_bytes_max as usize;
+    let stop_max = progress.fields_start as usize + (budget.bytes as usize).saturating_sub(2);
+    if stop <= line_stop_max.min(stop_max) {
+        Ok(())
+    } else if line_stop_max < stop_max {
+        Err(Fault::FieldLineTooLong)
+    } else {
+        Err(Fault::HeaderTooLarge)
+    }
+}
+
+/// Judges a field line that is complete and within its limits.
+fn judge_field_line(line: &[u8]) -> Result<(), Fault> {
+    let name_end = line.iter().position(|&byte| !TOKEN.has(byte));
+    match name_end.map(|end| (end, line[end])) {
+        Some((0, b' ' | b'\t')) => Err(Fault::FieldFolded),
+        Some((1.., b':')) => Ok(()),
+        _ => Err(Fault::FieldNameInvalid),
+    }
+}

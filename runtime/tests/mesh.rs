@@ -1,0 +1,148 @@
+//! The mesh between real threads.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{Arc, Barrier},
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+    time::{Duration, Instant},
+};
+
+use ringgate_runtime::mesh::{MeshEnd, mesh};
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Parks without a limit that could hide a lost wake: what takes ten seconds fails.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        thread::park_timeout(Duration::from_secs(10));
+        assert!(Instant::now() < until, "a wake was lost");
+    }
+}
+
+/// Every core sends `count` numbered messages to every core and receives as many, in order for each sender.
+fn everybody_to_everybody(cores: usize, messages_max: usize, count: u64) {
+    let start = Arc::new(Barrier::new(cores));
+    let threads: Vec<_> = mesh::<(usize, u64)>(cores, messages_max)
+        .into_iter()
+        .map(|end| {
+            let start = start.clone();
+            thread::spawn(move || {
+                start.wait();
+                block_on(exchange(&end, count));
+                // Nobody leaves while others still wait for room or mail.
+                start.wait();
+                assert_eq!(end.try_recv(), None);
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+async fn exchange(end: &MeshEnd<(usize, u64)>, count: u64) {
+    let cores = end.cores();
+    let mut sending = pin!(async {
+        for number in 0..count {
+            for core in 0..cores {
+                end.send(core, (end.core(), number)).await.unwrap();
+            }
+        }
+    });
+    let mut receiving = pin!(async {
+        let mut expected = vec![0; cores];
+        for _ in 0..count * cores as u64 {
+            let (from, message) = end.recv().await;
+            assert_eq!(message, (from, expected[from]));
+            expected[from] += 1;
+        }
+    });
+    let (mut sent, mut received) = (false, false);
+    std::future::poll_fn(|cx| {
+        sent = sent || sending.as_mut().poll(cx).is_ready();
+        received = received || receiving.as_mut().poll(cx).is_ready();
+        if sent && received { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+#[test]
+fn nothing_is_lost_with_one_place_in_each_ring() {
+    everybody_to_everybody(3, 1, 5_000);
+}
+
+#[test]
+fn nothing_is_lost_with_room() {
+    everybody_to_everybody(4, 64, 20_000);
+}
+
+#[test]
+fn ping_pong_wakes_a_sleeping_core_each_time() {
+    let mut ends = mesh::<u64>(2, 4).into_iter();
+    let (here, there) = (ends.next().unwrap(), ends.next().unwrap());
+    let echo = thread::spawn(move || {
+        while let (0, number @ 1..) = block_on(there.recv()) {
+            block_on(there.send(0, number + 1)).unwrap();
+        }
+    });
+    for number in 1..20_000 {
+        block_on(here.send(1, number)).unwrap();
+        assert_eq!(block_on(here.recv()), (1, number + 1));
+    }
+    here.try_send(1, 0).unwrap();
+    echo.join().unwrap();
+}
+
+#[test]
+fn a_sender_that_waits_for_room_is_told_when_the_receiver_goes() {
+    for pause_us in [0, 50, 500, 5_000] {
+        let mut ends = mesh::<u64>(2, 1).into_iter();
+        let (here, there) = (ends.next().unwrap(), ends.next().unwrap());
+        here.try_send(1, 1).unwrap();
+        let leaving = thread::spawn(move || {
+            thread::sleep(Duration::from_micros(pause_us));
+            drop(there);
+        });
+        assert_eq!(block_on(here.send(1, 2)), Err(2));
+        leaving.join().unwrap();
+    }
+}
+
+#[test]
+fn many_tasks_of_one_core_wait_for_the_same_room() {
+    const TASKS: u64 = 50;
+    let mut ends = mesh::<u64>(2, 2).into_iter();
+    let (here, there) = (ends.next().unwrap(), ends.next().unwrap());
+    let receiver = thread::spawn(move || {
+        let mut seen: Vec<u64> = (0..TASKS * 100).map(|_| block_on(there.recv()).1).collect();
+        seen.sort_unstable();
+        assert!(seen.into_iter().eq(0..TASKS * 100));
+    });
+    let here = &here;
+    let mut tasks: Vec<_> = (0..TASKS)
+        .map(|task| {
+            Box::pin(async move {
+                for number in 0..100 {
+                    here.send(1, task * 100 + number).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    block_on(std::future::poll_fn(|cx| {
+        tasks.retain_mut(|task| task.as_mut().poll(cx).is_pending());
+        if tasks.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    }));
+    receiver.join().unwrap();
+}
