@@ -5,7 +5,7 @@ use crate::{
     core::Core,
     error::{BodyError, Disconnected},
     pipe::Pipe,
-    response::{Payload, Response},
+    response::{Payload, Response, WriteBody},
     stream::Chunk,
 };
 use bytes::Bytes;
@@ -29,13 +29,8 @@ pub(crate) fn begin(core: &Core, response: &mut Response) {
     }
     let Payload::Writer { write, length } = std::mem::replace(&mut response.body, Payload::Empty) else { return };
     let pipe = Pipe::new(core.shared.config.limits.body_buffer_bytes_max);
-    let mut writer = PipeWriter { pipe: pipe.clone(), piece: Vec::new(), end: Err(BodyError::Disconnected) };
-    let job = move || {
-        if write(&mut writer).and_then(|()| writer.flush()).is_ok() {
-            writer.end = Ok(());
-        }
-    };
-    match core.crew().run(job) {
+    let writer = PipeWriter { pipe: pipe.clone(), piece: Vec::new(), end: Err(BodyError::Disconnected) };
+    match core.crew().run(move || writer.run(write)) {
         Ok(job) => response.body = Payload::Stream { chunks: Box::pin(Written { pipe, _job: job }), length },
         Err(_) => *response = full(&core.shared.counters),
     }
@@ -47,6 +42,14 @@ struct PipeWriter {
     piece: Vec<u8>,
     /// What the reader learns at the end; bad until the writer has returned well, so that a panic is bad too.
     end: Result<(), BodyError>,
+}
+
+impl PipeWriter {
+    fn run(mut self, write: WriteBody) {
+        if write(&mut self).and_then(|()| self.flush()).is_ok() {
+            self.end = Ok(());
+        }
+    }
 }
 
 impl Write for PipeWriter {
