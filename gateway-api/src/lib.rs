@@ -1,5 +1,6 @@
 //! tmp
 pub mod blocking;
+pub mod helpers;
 
 mod app;
 mod body;
