@@ -4,12 +4,15 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod hpack;
 pub mod http;
 pub mod http1;
+pub mod http2;
 pub mod limits;
 pub mod preface;
 pub mod span;
+pub mod websocket;
 
 // The one room where unsafe code may live; see the essay at its top.
 #[allow(unsafe_code)]
-mod scan;
+pub mod scan;

@@ -60,3 +60,125 @@ impl Default for Limits {
         }
     }
 }
+
+/// Bounds and deadlines of one HTTP/2 connection. Every default carries its reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http2Limits {
+    /// Sum of name + value + 32 over the fields of one head or of trailers. Announced as MAX_HEADER_LIST_SIZE. A list
+    /// up to twice as long is answered with 431, a longer one ends the connection. Also bounds the encoded block.
+    pub header_bytes_max: u32,
+    /// Field lines of one head or of trailers; pseudo-fields and cookie crumbs count (the HTTP/2 bomb). 100 as h2o,
+    /// hyper, Apache and Envoy have it.
+    pub field_count_max: u32,
+    /// Streams at once, running handlers of reset streams included. 100 as Apache, h2o and Envoy's edge guide.
+    pub streams_max: u32,
+    /// Abuse budget: tokens in the bucket, nghttp2's value.
+    pub glitch_tokens_max: u32,
+    /// Abuse budget: tokens that come back per second, nghttp2's value.
+    pub glitch_tokens_per_s: u32,
+    /// CONTINUATION frames of one block; 32 KiB of head need two or three. nghttp2's value.
+    pub continuation_frames_max: u32,
+    /// Entries of one SETTINGS frame, nghttp2's value.
+    pub settings_entries_max: u32,
+    /// Control frames that may wait for the transport before the connection is ended; Envoy's value.
+    pub control_frames_queued_max: u32,
+    /// Bytes that may wait for the transport before reading stops; half of h2o's.
+    pub output_bytes_max: u32,
+    /// Octets of each field compression table; the RFC's default, and the encoder never goes above it.
+    pub table_bytes_max: u32,
+    /// Window of each request body: bytes the application has not yet read. 128 KiB: a disk or a slow peer hides behind
+    /// it, and a hundred streams stay within 12.5 MiB. Below 65,535 the difference is tolerated until acknowledged.
+    pub stream_window_bytes: u32,
+    /// Window of the connection, credited on receipt, so that a slow handler shuts its own stream and not all of them.
+    pub connection_window_bytes: u32,
+    /// Body bytes of all streams that the application may leave unread before the connection's window shuts too.
+    pub unread_bytes_max: u32,
+    /// Announces extended CONNECT (RFC 8441).
+    pub connect_protocol: bool,
+    /// Lets `push_promise` promise. Off: browsers have removed it.
+    pub push: bool,
+    /// The preface and the first SETTINGS have to be there after this, in ms.
+    pub first_settings_timeout_ms: u32,
+    /// A header block has to be complete after this, in ms, and our SETTINGS acknowledged; h2o's value.
+    pub header_timeout_ms: u32,
+    /// How long the drain waits for the PING's answer before the last GOAWAY, in ms.
+    pub drain_ping_timeout_ms: u32,
+    /// A response that waits on the peer's window for so long is reset, in ms (F-05, F-16).
+    pub stall_timeout_ms: u32,
+}
+
+impl Default for Http2Limits {
+    fn default() -> Self {
+        Self {
+            header_bytes_max: 32_768,
+            field_count_max: 100,
+            streams_max: 100,
+            glitch_tokens_max: 1_000,
+            glitch_tokens_per_s: 33,
+            continuation_frames_max: 8,
+            settings_entries_max: 32,
+            control_frames_queued_max: 1_000,
+            output_bytes_max: 262_144,
+            table_bytes_max: 4_096,
+            stream_window_bytes: 131_072,
+            connection_window_bytes: 1_048_576,
+            unread_bytes_max: 1_048_576,
+            connect_protocol: true,
+            push: false,
+            first_settings_timeout_ms: 5_000,
+            header_timeout_ms: 10_000,
+            drain_ping_timeout_ms: 1_000,
+            stall_timeout_ms: 30_000,
+        }
+    }
+}
+
+/// Limits of one WebSocket, RFC 6455 and RFC 7692. Times are milliseconds of the caller's monotonic clock; a time of 0
+/// switches its rule off.
+#[derive(Clone, Debug)]
+pub struct WebSocketLimits {
+    /// Bytes of one message, after inflation. 1,048,576: the value of python's websockets. Beyond it: 1009.
+    pub message_bytes_max: u64,
+    /// Frames of one message. 1,024: the 131,072 of node's ws proved too high. Beyond it: 1008.
+    pub fragment_count_max: u32,
+    /// Inflated bytes for each received byte of a message. 200: real text stays far below. Beyond it: 1009.
+    pub inflate_ratio_max: u32,
+    /// Inflated bytes up to which the ratio is not judged. 65,536: small messages may be very regular.
+    pub inflate_ratio_from_bytes: u64,
+    /// Tokens for pings, unasked pongs and deflate blocks without content. 1,000: nghttp2's bucket for resets.
+    pub ping_tokens_max: u32,
+    /// Tokens that come back each second. 33: nghttp2's rate. A flood beyond it: 1008.
+    pub ping_tokens_per_s: u32,
+    /// Time the peer has to answer our Close. 5,000: a round trip on a bad network, twice.
+    pub close_timeout_ms: u32,
+    /// Silence after which we send a ping. 20,000: the value of python's websockets, below the idle time of proxies.
+    pub ping_interval_ms: u32,
+    /// Time the peer has to show life after our ping. 20,000: as above.
+    pub pong_timeout_ms: u32,
+    /// Time without a message either way after which we close with 1001. 0: a quiet socket is normal, pings find the
+    /// dead ones.
+    pub idle_timeout_ms: u32,
+    /// Average rate below which an unfinished message is given up with 1008. 500 bytes per second: Apache's rate.
+    pub progress_bytes_per_s_min: u32,
+    /// Age of an unfinished message before its rate is judged. 10,000: a message that is merely unlucky gets through.
+    pub progress_grace_ms: u32,
+}
+
+impl Default for WebSocketLimits {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 1_048_576,
+            fragment_count_max: 1_024,
+            inflate_ratio_max: 200,
+            inflate_ratio_from_bytes: 65_536,
+            ping_tokens_max: 1_000,
+            ping_tokens_per_s: 33,
+            close_timeout_ms: 5_000,
+            ping_interval_ms: 20_000,
+            pong_timeout_ms: 20_000,
+            idle_timeout_ms: 0,
+            progress_bytes_per_s_min: 500,
+            progress_grace_ms: 10_000,
+        }
+    }
+}

@@ -146,3 +146,46 @@ fn many_tasks_of_one_core_wait_for_the_same_room() {
     }));
     receiver.join().unwrap();
 }
+
+/// One side looks without end, the other sleeps at every chance: as many close meetings of "nothing there, I wait" with
+/// "there it is" as two processors can have. Where one is lost, the sleeper never wakes.
+const CLOSE_MEETINGS: u64 = 200_000;
+
+#[test]
+fn a_sleeping_sender_meets_a_receiver_that_never_sleeps() {
+    let mut ends = mesh::<u64>(2, 1).into_iter();
+    let (here, there) = (ends.next().unwrap(), ends.next().unwrap());
+    let receiver = thread::spawn(move || {
+        let mut expected = 0;
+        while expected < CLOSE_MEETINGS && !there.is_gone(0) {
+            match there.try_recv() {
+                Some(message) => {
+                    assert_eq!(message, (0, expected));
+                    expected += 1;
+                }
+                None => std::hint::spin_loop(),
+            }
+        }
+    });
+    (0..CLOSE_MEETINGS).for_each(|number| block_on(here.send(1, number)).unwrap());
+    receiver.join().unwrap();
+}
+
+#[test]
+fn a_sleeping_receiver_meets_a_sender_that_never_sleeps() {
+    let mut ends = mesh::<u64>(2, 1).into_iter();
+    let (here, there) = (ends.next().unwrap(), ends.next().unwrap());
+    let sender = thread::spawn(move || {
+        for number in 0..CLOSE_MEETINGS {
+            while there.try_send(0, number).is_err() {
+                if there.is_gone(0) {
+                    return None;
+                }
+                std::hint::spin_loop();
+            }
+        }
+        Some(there)
+    });
+    (0..CLOSE_MEETINGS).for_each(|number| assert_eq!(block_on(here.recv()), (1, number)));
+    drop(sender.join().unwrap());
+}

@@ -342,22 +342,21 @@ fn a_range_in_chunks() {
 
 #[test]
 fn a_reader_survives_truncation_refusal_and_a_dropped_read() {
-    let (crew, bytes) = (crew(1, 0), pattern(3_000));
+    let (crew, bytes) = (crew(1, 1), pattern(3_000));
     let file = Scratch::new("survives", &bytes);
     let mut reader = block_on(FileReader::open(&crew, &file.0, 1000)).unwrap();
-    eventually("the thread is free", || crew.counters().busy == 0);
+    // While the only thread is held, a read can only wait; then the queue is full, and it cannot even do that.
+    let (release, held) = hold(&crew);
     {
         let mut dropped = pin!(reader.next_chunk());
-        let _ = dropped.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(dropped.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     }
-    eventually("the thread is free", || crew.counters().busy == 0 && crew.counters().queued == 0);
-    let (release, held) = hold(&crew);
+    let waiting = crew.run(|| ()).unwrap();
     assert!(matches!(block_on(reader.next_chunk()), Err(FileError::Full)));
     drop(release);
     block_on(held).unwrap();
-    eventually("the thread is free", || crew.counters().busy == 0);
+    block_on(waiting).unwrap();
     assert_eq!(block_on(reader.next_chunk()).unwrap().unwrap(), bytes[..1000]);
     std::fs::OpenOptions::new().write(true).open(&file.0).unwrap().set_len(1_500).unwrap();
-    eventually("the thread is free", || crew.counters().busy == 0);
     assert!(matches!(block_on(reader.next_chunk()), Err(FileError::Truncated)));
 }

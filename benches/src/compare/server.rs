@@ -169,7 +169,10 @@ impl Server {
             Launch::Showcase(driver) => {
                 words(&["--listen", &address.to_string(), "--cores", &core.to_string(), "--driver", driver])
             }
-            Launch::Own(_) => words(&["--listen", &address.to_string(), "--cores", &core.to_string()]),
+            Launch::Own(_) => {
+                let protocol = if protocol == Http2 { "http2" } else { "http1" };
+                words(&["--listen", &address.to_string(), "--cores", &core.to_string(), "--protocol", protocol])
+            }
             Launch::Nginx => {
                 let http2 = if protocol == Http2 { " http2" } else { "" };
                 fs::write(path("nginx.conf"), nginx_configuration(address, http2, directory))?;

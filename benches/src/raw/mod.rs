@@ -34,7 +34,7 @@ pub fn listen_as_told() -> Result<TcpListener, String> {
 /// A sentence for the user.
 pub fn address_as_told() -> Result<SocketAddr, String> {
     let arguments = Arguments::from_environment(&[])?;
-    arguments.finish(&["listen", "cores"])?;
+    arguments.finish(&["listen", "cores", "protocol"])?;
     if let Some(core) = arguments.text("cores") {
         let core = core.parse().map_err(|_| "these servers run on one core: --cores N".to_owned())?;
         core_affinity::pin(core).map_err(|error| format!("core {core}: {error}"))?;

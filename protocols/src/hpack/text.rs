@@ -1,0 +1,122 @@
+//! The scratch that decoded field text is written to, once.
+
+/// Bytes with cheap short appends. The buffer behind is always initialised, so that a short copy can be one wide move.
+#[derive(Clone, Debug, Default)]
+pub struct Text {
+    buffer: Vec<u8>,
+    length: usize,
+}
+
+/// Copies up to this many bytes are made as one move of constant width.
+pub(crate) const WIDE: usize = 32;
+
+impl Text {
+    /// The text so far.
+    #[must_use]
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        &self.buffer[..self.length]
+    }
+
+    /// Number of bytes written.
+    #[must_use]
+    #[inline]
+    pub const fn len(&self) -> usize {
+        self.length
+    }
+
+    /// True when nothing was written.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Bytes of memory held.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
+    /// Forgets everything behind `length` and keeps the memory.
+    #[inline]
+    pub fn truncate(&mut self, length: usize) {
+        self.length = self.length.min(length);
+    }
+
+    /// Gives memory back when more than `bytes_max` is held.
+    pub fn shrink_to(&mut self, bytes_max: usize) {
+        if self.buffer.len() > bytes_max {
+            self.buffer = Vec::new();
+            self.length = 0;
+        }
+    }
+
+    /// Appends `source`.
+    pub fn push(&mut self, source: &[u8]) {
+        self.append(source, 0, source.len());
+    }
+
+    /// Appends `source[start..start + length]`; bytes behind may be read (and are not kept) when they are there.
+    #[inline]
+    pub(crate) fn append(&mut self, source: &[u8], start: usize, length: usize) {
+        let target = self.room(length);
+        match (source.get(start..).and_then(<[u8]>::first_chunk::<WIDE>), target.first_chunk_mut::<WIDE>()) {
+            (Some(from), Some(to)) if length <= WIDE => *to = *from,
+            _ => target[..length].copy_from_slice(&source[start..start + length]),
+        }
+        self.length += length;
+    }
+
+    /// Appends a piece of the text itself.
+    pub(crate) fn append_within(&mut self, start: usize, length: usize) {
+        let at = self.length;
+        let _ = self.room(length);
+        self.buffer.copy_within(start..start + length, at);
+        self.length += length;
+    }
+
+    /// At least `length` writable bytes behind the text; what is written there counts after [`Text::advance`].
+    #[inline]
+    pub(crate) fn room(&mut self, length: usize) -> &mut [u8] {
+        if self.buffer.len() - self.length < length + WIDE {
+            self.grow(length + WIDE);
+        }
+        &mut self.buffer[self.length..]
+    }
+
+    #[inline]
+    pub(crate) fn advance(&mut self, length: usize) {
+        debug_assert!(self.length + length <= self.buffer.len());
+        self.length += length;
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, length: usize) {
+        let needed = self.length + length;
+        self.buffer.resize(needed.max(self.buffer.len() * 2).max(512), 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Text;
+
+    #[test]
+    fn short_and_long_appends() {
+        let source: Vec<u8> = (0..200).collect();
+        for length in 0..100 {
+            let mut text = Text::default();
+            text.push(b"ab");
+            text.append(&source, 7, length);
+            text.append(&source, 200 - length, length);
+            let mut expected = b"ab".to_vec();
+            expected.extend_from_slice(&source[7..7 + length]);
+            expected.extend_from_slice(&source[200 - length..]);
+            assert_eq!(text.as_slice(), expected);
+            text.append_within(1, 1);
+            expected.push(b'b');
+            assert_eq!(text.as_slice(), expected);
+        }
+    }
+}

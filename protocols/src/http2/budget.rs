@@ -1,0 +1,124 @@
+//! One token bucket for every kind of abuse on a connection. It is never switched off, also not after GOAWAY.
+
+/// Fifths of a token, so that the cheapest cost is a whole number.
+const FIFTHS: i64 = 5;
+
+/// What is charged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cost {
+    /// A reset, sent or received, before the stream ended (F-01, F-02, F-12).
+    Reset,
+    /// A stream refused because of our limits (F-03).
+    Refused,
+    /// DATA that carries nothing and ends nothing (F-17).
+    EmptyData,
+    /// PING, SETTINGS, PRIORITY, PRIORITY_UPDATE, a frame of unknown type, an unwanted frame on a closed stream.
+    Frame,
+    /// A DATA frame of a few bytes because the peer keeps the window tiny (F-15).
+    TinyWindow,
+    /// WINDOW_UPDATE beyond the allowance.
+    WindowUpdate,
+}
+
+impl Cost {
+    /// In fifths of a token.
+    const fn fifths(self) -> i64 {
+        match self {
+            Self::Reset | Self::Refused => 50,
+            Self::EmptyData => 25,
+            Self::Frame | Self::TinyWindow => 5,
+            Self::WindowUpdate => 1,
+        }
+    }
+}
+
+/// The bucket.
+///
+/// WINDOW_UPDATE frames have an allowance of 5 + 2 × (streams + 10 × DATA frames sent), so that a fast honest download
+/// is never charged for them.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    fifths: i64,
+    fifths_max: i64,
+    tokens_per_s: u32,
+    refilled_ms: u64,
+    updates_allowed: u32,
+}
+
+impl Budget {
+    /// A full bucket.
+    #[must_use]
+    pub const fn new(tokens_max: u32, tokens_per_s: u32, now_ms: u64) -> Self {
+        let fifths_max = tokens_max as i64 * FIFTHS;
+        Self { fifths: fifths_max, fifths_max, tokens_per_s, refilled_ms: now_ms, updates_allowed: 5 }
+    }
+
+    /// Takes the cost; false when the bucket is empty.
+    #[must_use]
+    pub fn charge(&mut self, cost: Cost, now_ms: u64) -> bool {
+        let elapsed = now_ms.saturating_sub(self.refilled_ms);
+        if elapsed >= 100 {
+            let refill = (elapsed as i64).saturating_mul(i64::from(self.tokens_per_s) * FIFTHS) / 1000;
+            self.fifths = self.fifths.saturating_add(refill).min(self.fifths_max);
+            self.refilled_ms = now_ms;
+        }
+        self.fifths -= cost.fifths();
+        self.fifths >= 0
+    }
+
+    /// Takes the cost of a WINDOW_UPDATE, or a piece of the allowance.
+    #[must_use]
+    #[inline]
+    pub fn charge_window_update(&mut self, now_ms: u64) -> bool {
+        if self.updates_allowed > 0 {
+            self.updates_allowed -= 1;
+            return true;
+        }
+        self.charge(Cost::WindowUpdate, now_ms)
+    }
+
+    /// A stream was opened.
+    #[inline]
+    pub const fn stream_opened(&mut self) {
+        self.updates_allowed = self.updates_allowed.saturating_add(2);
+    }
+
+    /// A DATA frame was sent.
+    #[inline]
+    pub const fn data_sent(&mut self) {
+        self.updates_allowed = self.updates_allowed.saturating_add(20);
+    }
+
+    /// Whole tokens left, for metrics.
+    #[must_use]
+    pub const fn tokens(&self) -> i64 {
+        self.fifths / FIFTHS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Budget, Cost};
+
+    #[test]
+    fn a_burst_of_100_resets_then_3_in_a_second() {
+        let mut budget = Budget::new(1000, 33, 0);
+        assert!((0..100).all(|_| budget.charge(Cost::Reset, 0)));
+        assert!(!budget.charge(Cost::Refused, 0));
+        let mut budget = Budget::new(1000, 33, 0);
+        assert!((0..100).all(|_| budget.charge(Cost::Reset, 0)));
+        assert!((0..3).all(|_| budget.charge(Cost::Reset, 1000)));
+        assert!(!budget.charge(Cost::Reset, 1000));
+    }
+
+    #[test]
+    fn window_updates_of_a_download_are_free() {
+        let mut budget = Budget::new(1000, 33, 0);
+        budget.stream_opened();
+        for _ in 0..10_000 {
+            budget.data_sent();
+            assert!(budget.charge_window_update(0));
+        }
+        assert_eq!(budget.tokens(), 1000);
+    }
+}

@@ -1,0 +1,157 @@
+//! Time and the graceful end, RFC 9113 section 6.8.
+
+use crate::http2::connection::{Connection, Event};
+use crate::http2::error::{ConnectionError, Fault};
+use crate::http2::frame::{goaway, ping};
+use crate::http2::reason::Reason;
+use crate::http2::stream::StreamKey;
+use crate::http2::stream_id::StreamId;
+
+/// How far the graceful end is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Drain {
+    /// Not begun.
+    No,
+    /// GOAWAY(2^31 - 1) and PING were sent at this time; requests under way to us are still taken.
+    Announced(u64),
+    /// GOAWAY with the last stream was sent; higher ones are ignored.
+    Last(StreamId),
+}
+
+impl Drain {
+    /// The last stream a GOAWAY may name: it never rises (H2-26).
+    pub(super) const fn last_promised_to(self, last_client: StreamId) -> StreamId {
+        match self {
+            Self::Last(last) => last,
+            _ => last_client,
+        }
+    }
+}
+
+/// The opaque bytes of the drain's PING.
+const DRAIN_PING: [u8; 8] = *b"ringgate";
+
+impl Connection {
+    /// Begins the graceful end: GOAWAY that names no stream yet, and a PING. When its answer is back (or after
+    /// `drain_ping_timeout_ms`) the last GOAWAY names the last stream taken; then streams finish, and
+    /// [`is_finished`](Self::is_finished) turns true.
+    pub fn drain(&mut self) {
+        if self.drain == Drain::No && self.dead.is_none() {
+            goaway::write(&mut self.control, StreamId::MAX, Reason::NO_ERROR);
+            ping::write(&mut self.control, false, DRAIN_PING);
+            self.drain = Drain::Announced(self.now_ms);
+        }
+    }
+
+    /// True between [`drain`](Self::drain) and the end.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.drain != Drain::No
+    }
+
+    pub(super) fn handle_pong(&mut self, opaque: &[u8]) -> bool {
+        let ours = matches!(self.drain, Drain::Announced(_)) && opaque == DRAIN_PING;
+        if ours {
+            self.finish_drain();
+        }
+        ours
+    }
+
+    fn finish_drain(&mut self) {
+        goaway::write(&mut self.control, self.last_client, Reason::NO_ERROR);
+        self.drain = Drain::Last(self.last_client);
+    }
+
+    /// The time at which [`handle_timeout`](Self::handle_timeout) wants to be called, in the same milliseconds as all
+    /// other times.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<u64> {
+        if self.dead.is_some() {
+            return None;
+        }
+        let settings = if !self.first_settings_seen {
+            Some(self.opened_ms + u64::from(self.limits.first_settings_timeout_ms))
+        } else if !self.settings_acked {
+            Some(self.opened_ms + self.settings_ack_timeout_ms())
+        } else {
+            None
+        };
+        let block = self.block.as_ref().map(|block| block.since_ms + u64::from(self.limits.header_timeout_ms));
+        let drain = match self.drain {
+            Drain::Announced(since) => Some(since + u64::from(self.limits.drain_ping_timeout_ms)),
+            _ => None,
+        };
+        [settings, block, drain, self.stall_check_ms].into_iter().flatten().min()
+    }
+
+    fn settings_ack_timeout_ms(&self) -> u64 {
+        u64::from(self.limits.first_settings_timeout_ms) + u64::from(self.limits.header_timeout_ms)
+    }
+
+    /// Fires deadlines that have passed. Call again while it gives an event.
+    ///
+    /// # Errors
+    /// A deadline of the connection has passed; the machine is dead.
+    pub fn handle_timeout(&mut self, now_ms: u64) -> Result<Option<Event>, ConnectionError> {
+        self.now_ms = self.now_ms.max(now_ms);
+        if self.dead.is_some() {
+            return Ok(None);
+        }
+        let timeout = |reason| Err(ConnectionError { reason, fault: Fault::Timeout });
+        let outcome = if !self.first_settings_seen
+            && now_ms >= self.opened_ms + u64::from(self.limits.first_settings_timeout_ms)
+        {
+            timeout(Reason::PROTOCOL_ERROR)
+        } else if !self.settings_acked && now_ms >= self.opened_ms + self.settings_ack_timeout_ms() {
+            timeout(Reason::SETTINGS_TIMEOUT)
+        } else if self
+            .block
+            .as_ref()
+            .is_some_and(|block| now_ms >= block.since_ms + u64::from(self.limits.header_timeout_ms))
+        {
+            timeout(Reason::ENHANCE_YOUR_CALM)
+        } else {
+            if let Drain::Announced(since) = self.drain
+                && now_ms >= since + u64::from(self.limits.drain_ping_timeout_ms)
+            {
+                self.finish_drain();
+            }
+            Ok(self.reset_stalled())
+        };
+        outcome.inspect_err(|&error| self.die(error))
+    }
+
+    /// Resets one stream whose offered bytes have not moved for `stall_timeout_ms`, and finds the next deadline.
+    fn reset_stalled(&mut self) -> Option<Event> {
+        if self.stall_check_ms.is_none_or(|check| self.now_ms < check) {
+            return None;
+        }
+        let patience = u64::from(self.limits.stall_timeout_ms);
+        let mut next: Option<(u64, StreamKey)> = None;
+        for key in self.streams.keys() {
+            if let Some(stream) = self.streams.get(key)
+                && stream.offered > 0
+                && next.is_none_or(|(earliest, _)| stream.moved_ms < earliest)
+            {
+                next = Some((stream.moved_ms, key));
+            }
+        }
+        match next {
+            Some((moved_ms, key)) if moved_ms + patience <= self.now_ms => {
+                let handled = self.streams.get(key).is_some_and(|stream| stream.handled);
+                self.reset_live(key, Reason::CANCEL);
+                // The check stays due: the caller asks again until no stream is left that stalls.
+                let event = Event::Reset { stream: key, reason: Reason::CANCEL, by_peer: false };
+                if handled { Some(event) } else { self.reset_stalled() }
+            }
+            Some((moved_ms, _)) => {
+                self.stall_check_ms = Some(moved_ms + patience);
+                None
+            }
+            None => {
+                self.stall_check_ms = None;
+                None
+            }
+        }
+    }
+}

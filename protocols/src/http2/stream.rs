@@ -1,0 +1,83 @@
+//! One stream: its state, windows, and what waits to be sent on it.
+
+use crate::http2::priority::Priority;
+use crate::http2::state::State;
+use crate::http2::stream_id::StreamId;
+use crate::http2::window::{ReceiveWindow, SendWindow};
+
+/// The application's handle on a stream. It outlives the stream harmlessly: verbs on a stream that is over answer
+/// [`SendError::Gone`](crate::http2::error::SendError::Gone).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct StreamKey {
+    pub(crate) id: StreamId,
+    pub(crate) slot: u16,
+}
+
+impl StreamKey {
+    /// The number on the wire.
+    #[must_use]
+    pub const fn id(self) -> StreamId {
+        self.id
+    }
+
+    /// A small number, unique among the streams that live now and reused later: an index for the driver's own tables.
+    #[must_use]
+    pub const fn slot(self) -> usize {
+        self.slot as usize
+    }
+}
+
+/// No neighbour in a queue.
+pub(crate) const NOBODY: u16 = u16::MAX;
+
+/// No `content-length` was given.
+pub(crate) const LENGTH_UNKNOWN: u64 = u64::MAX;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Stream {
+    pub(crate) id: StreamId,
+    pub(crate) state: State,
+    /// The application has not said `stream_done`; the slot stays, and counts, as long (F-01).
+    pub(crate) handled: bool,
+    /// The final response head was written.
+    pub(crate) head_sent: bool,
+    /// END_STREAM follows behind the offered bytes.
+    pub(crate) end_offered: bool,
+    pub(crate) queued: bool,
+    pub(crate) priority: Priority,
+    /// Neighbours in the queue of its urgency, or the next free slot.
+    pub(crate) previous: u16,
+    pub(crate) next: u16,
+    /// Delivered to the application and not released.
+    pub(crate) held: u32,
+    /// Body bytes the application has ready.
+    pub(crate) offered: u64,
+    /// What `content-length` still promises, or [`LENGTH_UNKNOWN`].
+    pub(crate) expected: u64,
+    pub(crate) send_window: SendWindow,
+    pub(crate) receive_window: ReceiveWindow,
+    /// When bytes were offered or last moved.
+    pub(crate) moved_ms: u64,
+}
+
+impl Stream {
+    pub(crate) fn new(id: StreamId, state: State, receive_window: u32) -> Self {
+        Self {
+            id,
+            state,
+            handled: true,
+            head_sent: false,
+            end_offered: false,
+            queued: false,
+            priority: Priority::default(),
+            previous: NOBODY,
+            next: NOBODY,
+            held: 0,
+            offered: 0,
+            expected: LENGTH_UNKNOWN,
+            send_window: SendWindow::default(),
+            receive_window: ReceiveWindow::new(receive_window),
+            moved_ms: 0,
+        }
+    }
+}
