@@ -2,6 +2,7 @@
 
 pub(crate) mod exchange;
 pub(crate) mod http1;
+pub(crate) mod http2;
 pub(crate) mod input;
 pub(crate) mod output;
 pub(crate) mod wire;
@@ -18,7 +19,10 @@ pub(crate) async fn serve<S: ByteStream>(mut wire: Wire<S>) {
             http1::Next::Close => &[],
             http1::Next::Gone => return,
         },
-        Some(Preface::Http2) => HTTP2_REFUSED,
+        Some(Preface::Http2) => match http2::serve(&mut wire).await {
+            http1::Next::Close => &[],
+            http1::Next::Gone => return,
+        },
         Some(Preface::Tls) => TLS_REFUSED,
         _ => return,
     };
@@ -26,8 +30,6 @@ pub(crate) async fn serve<S: ByteStream>(mut wire: Wire<S>) {
     Box::pin(wire.close()).await;
 }
 
-/// Not served here: empty SETTINGS, then GOAWAY with HTTP_1_1_REQUIRED (RFC 9113 sections 3.4, 6.8 and 7).
-const HTTP2_REFUSED: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0d";
 /// Not served here: the fatal alert handshake_failure (RFC 8446 section 6.2).
 const TLS_REFUSED: &[u8] = b"\x15\x03\x01\0\x02\x02\x28";
 
