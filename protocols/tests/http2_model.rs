@@ -260,10 +260,7 @@ proptest! {
                     let Some(&key) = talk.keys.get(&id) else { continue };
                     talk.connection.reset(key, Reason::CANCEL);
                     let stream = model.streams.get_mut(&id).unwrap();
-                    if stream.closed != Some(Closed::ByPeer) && (stream.running || stream.closed.is_none()) {
-                        stream.closed = Some(Closed::ByUs);
-                        stream.waiting = 0;
-                    }
+                    stream.close(Closed::ByUs);
                     continue;
                 }
                 Operation::Done(id) => {
