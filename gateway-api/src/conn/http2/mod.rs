@@ -413,7 +413,7 @@ impl Driver {
     /// Tells the machine what a streamed body has come to.
     fn offer(&mut self, core: &Core, key: StreamKey) {
         let Some(live) = self.streams.get_mut(key.slot()).and_then(Option::as_deref_mut) else { return };
-        let Some(outbound) = live.outbound.as_ref().filter(|_| live.key == key) else { return };
+        let Some(outbound) = live.outbound.as_ref().filter(|_| live.key == key && !live.is_complete) else { return };
         let fresh = outbound.take();
         let bytes = fresh.pieces.len();
         live.pieces.append(fresh.pieces);
@@ -424,6 +424,7 @@ impl Driver {
         }
         let is_last = fresh.end.is_some() && fresh.trailers.is_none();
         live.trailers = fresh.trailers;
+        live.is_complete = fresh.end.is_some();
         let is_empty = live.pieces.len() == 0;
         if (bytes > 0 || is_last) && self.machine.offer(self.buf.tail(), key, bytes, is_last).is_err() {
             return self.end(key);
@@ -470,24 +471,42 @@ impl Driver {
         }
     }
 
-    /// Fills the output as windows and priorities allow, and starts the one send.
+    /// Sends what windows and priorities allow: one send at a time, and then the next.
     fn send<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Result<(), Gone> {
-        if wire.stream.is_sending() {
-            if self.live == 0 && self.buf.is_empty() {
-                // Nothing waits for it: no need to be woken.
+        let output_bytes_max = wire.core().shared.config.limits.output_bytes_max;
+        loop {
+            if wire.stream.is_sending() {
+                if self.live == 0 && self.buf.is_empty() {
+                    // Nothing waits for it: no need to be woken.
+                    return Ok(());
+                }
+                match wire.stream.poll_sent(cx) {
+                    Poll::Pending => return Ok(()),
+                    Poll::Ready(Err(_)) => return Err(Gone),
+                    Poll::Ready(Ok(())) => {}
+                }
+            }
+            let is_full = self.fill(output_bytes_max);
+            if self.buf.is_empty() {
                 return Ok(());
             }
-            match wire.stream.poll_sent(cx) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Err(_)) => return Err(Gone),
-                Poll::Ready(Ok(())) => {}
+            self.send_deadline = wire.send_allowance(self.buf.len());
+            wire.stream.start_send(std::mem::replace(&mut self.buf, wire.core().handle().take_send_buf()));
+            if !is_full {
+                return Ok(());
             }
         }
+    }
+
+    /// Collects what is to go out; true when there is more than may wait at once.
+    fn fill(&mut self, output_bytes_max: usize) -> bool {
         self.machine.poll_output(self.buf.tail());
-        let mut room = wire.core().shared.config.limits.output_bytes_max.saturating_sub(self.buf.len());
+        let mut room = output_bytes_max.saturating_sub(self.buf.len());
         while let Some(grant) = self.machine.next_data(self.buf.tail(), room) {
-            room = room.saturating_sub(grant.length);
-            let Some(live) = self.streams.get_mut(grant.stream.slot()).and_then(Option::as_deref_mut) else { break };
+            room -= grant.length;
+            let Some(live) = self.streams.get_mut(grant.stream.slot()).and_then(Option::as_deref_mut) else {
+                unreachable!("what was offered stays until it is granted");
+            };
             live.pieces.send(grant.length, &mut self.buf);
             if let Some(outbound) = &live.outbound {
                 outbound.sent(grant.length);
@@ -498,11 +517,7 @@ impl Driver {
                 self.trailers(grant.stream);
             }
         }
-        if !self.buf.is_empty() {
-            self.send_deadline = wire.send_allowance(self.buf.len());
-            wire.stream.start_send(std::mem::take(&mut self.buf));
-        }
-        Ok(())
+        room == 0
     }
 
     /// Waits for the first of the machine's deadlines, the idle time, and the end of a send.

@@ -36,6 +36,8 @@ pub(crate) struct Live {
     pub(crate) pieces: Pieces,
     pub(crate) outbound: Option<Rc<Outbound>>,
     pub(crate) trailers: Option<Box<HeaderMap>>,
+    /// The end of the body has been seen.
+    pub(crate) is_complete: bool,
 }
 
 impl Live {
@@ -51,6 +53,7 @@ impl Live {
             pieces: Pieces::default(),
             outbound: None,
             trailers: None,
+            is_complete: false,
         }
     }
 
