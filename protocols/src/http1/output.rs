@@ -132,8 +132,8 @@ impl Connection {
         Ok(self.finish())
     }
 
-    /// Announces a piece of `bytes` of the body, which the driver then appends or lends; [`send_data_end`]
-    /// (Self::send_data_end) must follow it. Nothing is written for an empty piece.
+    /// Announces a piece of `bytes` of the body, which the driver then appends or lends; its end
+    /// ([`send_data_end`](Self::send_data_end)) must follow. Nothing is written for an empty piece.
     ///
     /// # Errors
     /// [`Misuse::BodyTooLong`] when the announced length is passed, [`Misuse::OutOfOrder`] where no body belongs.

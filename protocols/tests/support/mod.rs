@@ -200,11 +200,11 @@ pub(crate) fn every_split(input: &[u8], limits: &Limits, check: impl Fn(&str)) {
     transcript.feed(input);
     if transcript.connection.is_idle() && transcript.rest.is_empty() && whole.ends_with("need") {
         let mut longer = input.to_vec();
-        longer.extend_from_slice(b"GET /unfin");
+        longer.extend_from_slice(b"GET");
         let mut transcript = Transcript::new(limits);
         transcript.feed(&longer);
         assert_eq!(transcript.outcome(), whole);
-        assert_eq!(transcript.rest, b"GET /unfin");
+        assert_eq!(transcript.rest, b"GET");
     }
 }
 
