@@ -6,7 +6,8 @@
 use http::StatusCode;
 use libfuzzer_sys::fuzz_target;
 use ringgate_protocols::http::head::Head;
-use ringgate_protocols::http1::connection::{Connection, Event};
+use ringgate_protocols::http1::connection::Connection;
+use ringgate_protocols::http1::event::{Event};
 use ringgate_protocols::http1::encode::ResponseHead;
 use ringgate_protocols::http1::error::Fault;
 use ringgate_protocols::http1::framing::Body;

@@ -3,9 +3,10 @@
 
 use http::StatusCode;
 use ringgate_protocols::http::head::Head;
-use ringgate_protocols::http1::connection::{Connection, Event, Then};
+use ringgate_protocols::http1::connection::Connection;
 use ringgate_protocols::http1::encode::ResponseHead;
 use ringgate_protocols::http1::error::Fault;
+use ringgate_protocols::http1::event::{Event, Then};
 use ringgate_protocols::http1::framing::Body;
 use ringgate_protocols::limits::Limits;
 
