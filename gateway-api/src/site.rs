@@ -199,3 +199,21 @@ pub(crate) fn crew(config: &Config) -> Crew {
 pub async fn serve_connection<S: ByteStream>(handle: &Handle, stream: S, app: App) {
     Site::new(handle, Config::default(), |_| app).serve(stream, None, None).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        let mut executor = ringgate_runtime::executor::Executor::new(Default::default()).unwrap();
+        let handle = executor.handle();
+        let site = Site::new(&handle, Config::default(), |_| App::new());
+        executor.block_on(async {
+            let listener = handle.listen(&"127.0.0.1:0".parse().unwrap()).unwrap();
+            let stream = handle.connect(&listener.local_address().unwrap().unwrap()).await.unwrap();
+            let (_, connection) = site.connection(stream, None, None);
+            eprintln!("future {} link {} wire {} machine {} input {} stream {} sleep {} address {}", size_of_val(&connection), size_of::<Link>(), size_of::<Wire<SocketStream>>(), size_of::<ringgate_protocols::http1::connection::Connection>(), size_of::<conn::input::Input>(), size_of::<SocketStream>(), size_of::<ringgate_runtime::time::Sleep>(), size_of::<Address>());
+        });
+    }
+}
