@@ -143,11 +143,7 @@ impl Site {
         let member = self.inner.registry.enter(link.clone());
         let wire = Wire::new(stream, link, self.inner.table.clone());
         let place = member.place();
-        let connection = async move {
-            let _member = member;
-            conn::serve(wire).await;
-        };
-        (place, connection)
+        (place, conn::serve(wire, member))
     }
 
     /// Serves one connection over any stream of bytes to its end: a socket accepted elsewhere, TLS, a foreign
@@ -213,7 +209,8 @@ mod tests {
             let listener = handle.listen(&"127.0.0.1:0".parse().unwrap()).unwrap();
             let stream = handle.connect(&listener.local_address().unwrap().unwrap()).await.unwrap();
             let (_, connection) = site.connection(stream, None, None);
-            eprintln!("future {} link {} wire {} machine {} input {} stream {} sleep {} address {}", size_of_val(&connection), size_of::<Link>(), size_of::<Wire<SocketStream>>(), size_of::<ringgate_protocols::http1::connection::Connection>(), size_of::<conn::input::Input>(), size_of::<SocketStream>(), size_of::<ringgate_runtime::time::Sleep>(), size_of::<Address>());
+            assert!(size_of_val(&connection) <= 208, "the future has {} bytes", size_of_val(&connection));
+            assert!(size_of::<Link>() <= 72);
         });
     }
 }

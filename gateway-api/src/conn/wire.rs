@@ -30,6 +30,8 @@ pub(crate) struct Wire<S> {
     pub(crate) deadline: Instant,
     /// A request has been answered on it.
     pub(crate) has_served: bool,
+    /// The machine stands between two requests and remembers nothing.
+    pub(crate) is_at_rest: bool,
     sleep: Sleep,
 }
 
@@ -44,7 +46,7 @@ impl<S: ByteStream> Wire<S> {
         let timeout = Duration::from_millis(link.core.shared.config.timeouts.header_timeout_ms);
         let deadline = handle.now() + timeout;
         let sleep = handle.sleep_until(deadline);
-        Self { stream, input: Input::default(), link, table, deadline, has_served: false, sleep }
+        Self { stream, input: Input::default(), link, table, deadline, has_served: false, is_at_rest: true, sleep }
     }
 
     pub(crate) fn core(&self) -> &Core {
