@@ -5,8 +5,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use ringgate_protocols::limits::WebSocketLimits;
-use ringgate_protocols::websocket::connection::{Connection, Environment, Event};
+use ringgate_protocols::websocket::connection::Connection;
 use ringgate_protocols::websocket::deflate::{Parameters, Pool};
+use ringgate_protocols::websocket::event::{Environment, Event};
 use ringgate_protocols::websocket::message::{Kind, Payload};
 
 /// What the application would know.

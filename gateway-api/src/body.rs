@@ -140,6 +140,8 @@ struct State {
     queue: VecDeque<Lease>,
     queued: usize,
     capacity: usize,
+    /// Bytes that the driver brought.
+    pushed: u64,
     /// Bytes given to the reader.
     read: u64,
     declared: Option<u64>,
@@ -159,6 +161,7 @@ impl Inbound {
             queue: VecDeque::new(),
             queued: 0,
             capacity: capacity.max(1),
+            pushed: 0,
             read: 0,
             declared,
             bytes_max,
@@ -232,9 +235,22 @@ impl Inbound {
         Poll::Pending
     }
 
+    /// Driver: bytes that were taken out or will never be read. Keeps `cx` to be woken when there are more.
+    pub(crate) fn watch(&self, cx: &mut Context<'_>) -> u64 {
+        let mut state = self.state.borrow_mut();
+        if let Some(pipe) = &state.forward {
+            return state.pushed - pipe.watch(cx) as u64;
+        }
+        if !state.driver.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            state.driver = Some(cx.waker().clone());
+        }
+        state.pushed - state.queued as u64
+    }
+
     /// Driver: a piece has come. `Err`: it is not wanted, for the reason given.
     pub(crate) fn push(&self, lease: Lease) -> Result<(), BodyError> {
         let mut state = self.state.borrow_mut();
+        state.pushed += lease.len() as u64;
         if let Some(pipe) = &state.forward {
             return if pipe.push(Bytes::copy_from_slice(&lease)) { Ok(()) } else { Err(BodyError::Taken) };
         }

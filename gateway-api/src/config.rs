@@ -9,6 +9,8 @@ use std::time::Duration;
 pub struct Limits {
     /// Limits of the wire grammar: bytes and numbers of field lines, chunk extensions, frames.
     pub protocol: ringgate_protocols::limits::Limits,
+    /// Limits of HTTP/2: streams, windows, the abuse budget.
+    pub http2: ringgate_protocols::limits::Http2Limits,
     /// Bytes of one request body; beyond it 413. 1 MiB is nginx's. A handler may raise it for its own request with
     /// `Body::set_bytes_max` before it reads.
     pub body_bytes_max: u64,
@@ -34,6 +36,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             protocol: ringgate_protocols::limits::Limits::default(),
+            http2: ringgate_protocols::limits::Http2Limits::default(),
             body_bytes_max: 1_048_576,
             drain_bytes_max: 262_144,
             body_buffer_bytes_max: 65_536,

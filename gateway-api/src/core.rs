@@ -5,7 +5,10 @@ use crate::{
     counters::{GatewayCounters, Metrics},
     request::RequestPool,
 };
+use http::{HeaderName, HeaderValue, header};
+use ringgate_protocols::http2::request::HeadPool;
 use ringgate_runtime::{executor::Handle, offload::Crew};
+use smallvec::SmallVec;
 use std::{
     any::{Any, TypeId, type_name},
     cell::{Cell, RefCell},
@@ -46,6 +49,8 @@ pub(crate) struct Shared {
     /// No further request is taken on any connection: responses say `Connection: close`.
     pub(crate) draining: Cell<bool>,
     pub(crate) requests: RequestPool,
+    pub(crate) heads: RefCell<HeadPool>,
+    values: RefCell<Values>,
     stamps: RefCell<[Stamp; STAMPS]>,
     states: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
 }
@@ -66,6 +71,8 @@ impl Core {
             metrics,
             draining: Cell::new(false),
             requests: RequestPool::default(),
+            heads: RefCell::default(),
+            values: RefCell::default(),
             stamps: RefCell::default(),
             states: RefCell::default(),
         };
@@ -138,6 +145,85 @@ impl Shared {
             stamp.renew(second, content_type, self.handle.wall_clock());
         }
         write(&stamp.lines)
+    }
+}
+
+/// A field of a response.
+pub(crate) type FieldRef<'a> = (&'a HeaderName, &'a HeaderValue);
+
+impl Shared {
+    /// The same for HTTP/2, which wants fields and not lines: `server`, `date`, and length and type of the content.
+    pub(crate) fn with_values<R>(
+        &self,
+        length: Option<u64>,
+        content_type: Option<&'static str>,
+        write: impl FnOnce(&[FieldRef<'_>]) -> R,
+    ) -> R {
+        let second = self.handle.now().as_nanos() / 1_000_000_000 + 1;
+        let mut values = self.values.borrow_mut();
+        if values.second != second {
+            values.renew(second, self.handle.wall_clock());
+        }
+        if let Some(length) = length {
+            values.learn(length);
+        }
+        // Text of the program, but no text may end a line: what could is left out.
+        let content_type = content_type.filter(|text| text.bytes().all(|byte| matches!(byte, 0x20..=0x7e)));
+        let content_type = content_type.map(HeaderValue::from_static);
+        let mut fields: SmallVec<[FieldRef<'_>; 4]> = SmallVec::new();
+        fields.push((&header::SERVER, &values.server));
+        fields.push((&header::DATE, &values.date));
+        if let Some((_, length)) = length.and_then(|length| values.lengths[Values::place(length)].as_ref()) {
+            fields.push((&header::CONTENT_LENGTH, length));
+        }
+        if let Some(value) = &content_type {
+            fields.push((&header::CONTENT_TYPE, value));
+        }
+        write(&fields)
+    }
+}
+
+/// Values that many responses share.
+struct Values {
+    second: u64,
+    server: HeaderValue,
+    date: HeaderValue,
+    /// By their last bits: the lengths of what is asked for again and again.
+    lengths: [Option<(u64, HeaderValue)>; LENGTHS],
+}
+
+/// Lengths that are kept as text.
+const LENGTHS: usize = 16;
+
+impl Default for Values {
+    fn default() -> Self {
+        Self {
+            second: 0,
+            server: HeaderValue::from_static("ringgate"),
+            date: HeaderValue::from_static(""),
+            lengths: [const { None }; LENGTHS],
+        }
+    }
+}
+
+impl Values {
+    const fn place(length: u64) -> usize {
+        length as usize % LENGTHS
+    }
+
+    fn learn(&mut self, length: u64) {
+        let place = &mut self.lengths[Self::place(length)];
+        if place.as_ref().is_none_or(|(known, _)| *known != length) {
+            *place = Some((length, HeaderValue::from(length)));
+        }
+    }
+
+    #[cold]
+    fn renew(&mut self, second: u64, time: SystemTime) {
+        self.second = second;
+        let mut text = Vec::with_capacity(29);
+        crate::date::write(time, &mut text);
+        self.date = HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""));
     }
 }
 

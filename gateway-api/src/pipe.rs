@@ -96,6 +96,13 @@ impl Pipe {
         Poll::Pending
     }
 
+    /// Bytes that wait for the reader. Keeps `cx` to be woken when it takes some.
+    pub(crate) fn watch(&self, cx: &mut Context<'_>) -> usize {
+        let mut state = self.lock();
+        state.writer = Some(cx.waker().clone());
+        state.queued
+    }
+
     /// The end, good or bad. The first one counts.
     pub(crate) fn finish(&self, end: Result<(), BodyError>) {
         let mut state = self.lock();

@@ -6,7 +6,7 @@ use crate::{
     features::{Features, HintsForm, Protocol},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use ringgate_protocols::{http::head::Head, span::Span};
+use ringgate_protocols::{http::head::Head, http2::request::RequestHead, span::Span};
 use ringgate_runtime::{buffer::Lease, executor::Handle, net::Address, time::Instant};
 use smallvec::SmallVec;
 use std::{
@@ -43,8 +43,8 @@ pub(crate) enum HeadBytes {
     None,
     /// In the received buffer (HTTP/1, a head that came in one piece).
     Lease(Lease),
-    /// In memory of its own (HTTP/1 in pieces, HTTP/2).
-    Owned(Vec<u8>),
+    /// In the text of a decoded head (HTTP/2).
+    Decoded(Box<RequestHead>),
 }
 
 /// What a request knows of its connection.
@@ -84,12 +84,22 @@ impl Inner {
         match &self.bytes {
             HeadBytes::None => &[],
             HeadBytes::Lease(lease) => &lease[self.base..],
-            HeadBytes::Owned(bytes) => &bytes[self.base..],
+            HeadBytes::Decoded(head) => head.bytes(),
+        }
+    }
+
+    /// A decoded head goes back to its core's pool, its list of fields with it.
+    fn release_head(&mut self) {
+        if let HeadBytes::Decoded(mut head) = std::mem::take(&mut self.bytes) {
+            std::mem::swap(&mut self.head, &mut head.head);
+            if let Some(link) = &self.link {
+                link.core.shared.heads.borrow_mut().recycle(head);
+            }
         }
     }
 
     fn forget(&mut self) {
-        self.bytes = HeadBytes::None;
+        self.release_head();
         self.link = None;
         self.forget_exchange();
     }
@@ -152,7 +162,7 @@ impl RequestPool {
 impl Drop for Request {
     fn drop(&mut self) {
         let Some(inner) = Rc::get_mut(&mut self.inner) else { return };
-        let Some(link) = inner.link.take() else { return };
+        let Some(link) = inner.link.clone() else { return };
         inner.forget();
         let mut free = link.core.shared.requests.free.borrow_mut();
         if free.len() < REQUESTS_KEPT_MAX {
@@ -176,6 +186,16 @@ impl Request {
         if let Some(inner) = Rc::get_mut(&mut self.inner) {
             inner.bytes = bytes;
             inner.base = base;
+        }
+    }
+
+    /// Takes a decoded head. Only for a request that nobody else holds.
+    pub(crate) fn adopt(&mut self, mut head: Box<RequestHead>) {
+        if let Some(inner) = Rc::get_mut(&mut self.inner) {
+            inner.release_head();
+            std::mem::swap(&mut inner.head, &mut head.head);
+            inner.bytes = HeadBytes::Decoded(head);
+            inner.base = 0;
         }
     }
 

@@ -10,6 +10,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{self, InvalidHeaderName, InvalidHeaderValue},
 };
+use ringgate_runtime::buffer::Piece;
 use smallvec::SmallVec;
 use std::{fmt, io, pin::Pin, task::Poll};
 
@@ -50,6 +51,36 @@ pub(crate) enum Payload {
     Bytes(Bytes),
     Stream { chunks: ChunkStream, length: Option<u64> },
     Writer { write: WriteBody, length: Option<u64> },
+}
+
+impl Payload {
+    /// Bytes, as far as they are known.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match self {
+            Self::Empty => Some(0),
+            Self::Static(bytes) => Some(bytes.len() as u64),
+            Self::Bytes(bytes) => Some(bytes.len() as u64),
+            Self::Stream { length, .. } | Self::Writer { length, .. } => *length,
+        }
+    }
+
+    /// The bytes, if they are there already.
+    pub(crate) fn at_hand(&self) -> Option<&[u8]> {
+        match self {
+            Self::Empty | Self::Stream { .. } | Self::Writer { .. } => None,
+            Self::Static(bytes) => Some(bytes),
+            Self::Bytes(bytes) => Some(bytes),
+        }
+    }
+
+    /// The same, to be sent from where they are.
+    pub(crate) fn into_piece(self) -> Option<Piece> {
+        match self {
+            Self::Empty | Self::Stream { .. } | Self::Writer { .. } => None,
+            Self::Static(bytes) => Some(Piece::Static(bytes)),
+            Self::Bytes(bytes) => Some(Piece::Shared(bytes)),
+        }
+    }
 }
 
 impl fmt::Debug for Payload {

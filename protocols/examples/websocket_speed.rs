@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use ringgate_protocols::limits::WebSocketLimits;
 use ringgate_protocols::scan::mask;
-use ringgate_protocols::websocket::connection::{Connection, Environment, Event};
+use ringgate_protocols::websocket::connection::Connection;
 use ringgate_protocols::websocket::deflate::{Parameters, Pool};
+use ringgate_protocols::websocket::event::{Environment, Event};
 use ringgate_protocols::websocket::message::Kind;
 
 const BLOCK: usize = 65_536;

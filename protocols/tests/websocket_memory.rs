@@ -5,8 +5,9 @@ mod websocket_common;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicIsize, Ordering};
 
-use ringgate_protocols::websocket::connection::{Connection, Environment};
+use ringgate_protocols::websocket::connection::Connection;
 use ringgate_protocols::websocket::deflate::{Deflater, Inflater, Pool};
+use ringgate_protocols::websocket::event::Environment;
 use ringgate_protocols::websocket::message::Kind;
 use websocket_common::{End, NO_TAKEOVER, TAKEOVER, frame};
 

@@ -149,7 +149,7 @@ fn w_06_only_the_latest_ping_is_answered_and_floods_end() {
     let limits = end.limits.clone();
     for number in 0..1_000_u32 {
         let mut bytes = frame(0x89, &number.to_be_bytes());
-        let mut around = ringgate_protocols::websocket::connection::Environment {
+        let mut around = ringgate_protocols::websocket::event::Environment {
             limits: &limits,
             pool: &mut pool,
             scratch: &mut scratch,
@@ -251,7 +251,7 @@ fn w_12_ws_6_the_close_handshake_both_ways() {
     // The application answers with a code of its own.
     let mut socket = End::server(None);
     let mut bytes = frame(0x88, b"\x03\xe8");
-    let mut around = ringgate_protocols::websocket::connection::Environment {
+    let mut around = ringgate_protocols::websocket::event::Environment {
         limits: &socket.limits,
         pool: &mut socket.pool,
         scratch: &mut socket.scratch,

@@ -2,8 +2,8 @@
 
 mod websocket_common;
 
-use ringgate_protocols::websocket::connection::Expiry;
 use ringgate_protocols::websocket::error::Fault;
+use ringgate_protocols::websocket::event::Expiry;
 use ringgate_protocols::websocket::message::Kind;
 use websocket_common::{End, close_frame, frame, unmasked};
 

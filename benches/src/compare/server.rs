@@ -27,6 +27,8 @@ pub enum Protocol {
 enum Launch {
     /// Our own showcase example on the driver named.
     Showcase(&'static str),
+    /// The example of our runtime alone: canned answers on our executor, on the driver named.
+    Runtime(&'static str),
     /// A program of this package.
     Own(&'static str),
     /// A server of the system, with a configuration written for the run.
@@ -51,6 +53,8 @@ use Protocol::{Http1, Http2, WebSocket};
 pub const SERVERS: &[Server] = &[
     server("ringgate-io_uring", Launch::Showcase("io_uring"), &[Http1, Http2, WebSocket]),
     server("ringgate-epoll", Launch::Showcase("epoll"), &[Http1, Http2, WebSocket]),
+    server("runtime-io_uring", Launch::Runtime("io_uring"), &[Http1]),
+    server("runtime-epoll", Launch::Runtime("epoll"), &[Http1]),
     server("raw-epoll", Launch::Own("raw-epoll"), &[Http1]),
     server("raw-io-uring", Launch::Own("raw-io-uring"), &[Http1]),
     server("raw-http2-floor", Launch::Own("raw-http2-floor"), &[Http2]),
@@ -120,6 +124,9 @@ impl Server {
         };
         match self.launch {
             Launch::Showcase(_) => built("examples/showcase", "cargo build --release -p ringgate --example showcase"),
+            Launch::Runtime(_) => {
+                built("examples/canned", "cargo build --release -p ringgate-runtime --example canned")
+            }
             Launch::Own(name) => built(name, "cargo build --release -p ringgate-benches --features peers"),
             Launch::Nginx => installed("nginx"),
             Launch::H2o => installed("h2o"),
@@ -169,6 +176,7 @@ impl Server {
             Launch::Showcase(driver) => {
                 words(&["--listen", &address.to_string(), "--cores", &core.to_string(), "--driver", driver])
             }
+            Launch::Runtime(driver) => words(&[&address.to_string(), driver]),
             Launch::Own(_) => {
                 let protocol = if protocol == Http2 { "http2" } else { "http1" };
                 words(&["--listen", &address.to_string(), "--cores", &core.to_string(), "--protocol", protocol])

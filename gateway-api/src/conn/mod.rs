@@ -2,6 +2,7 @@
 
 pub(crate) mod exchange;
 pub(crate) mod http1;
+pub(crate) mod http2;
 pub(crate) mod input;
 pub(crate) mod output;
 pub(crate) mod wire;
@@ -25,7 +26,11 @@ pub(crate) fn serve<S: ByteStream, G>(mut wire: Wire<S>, guard: G) -> impl Futur
                 http1::Next::Close => &[],
                 http1::Next::Gone => return,
             },
-            Some(Preface::Http2) => HTTP2_REFUSED,
+            // Boxed: a connection of HTTP/1 does not pay for it.
+            Some(Preface::Http2) => match Box::pin(http2::serve(&mut wire)).await {
+                http1::Next::Close => &[],
+                http1::Next::Gone => return,
+            },
             Some(Preface::Tls) => TLS_REFUSED,
             _ => return,
         };
@@ -34,8 +39,6 @@ pub(crate) fn serve<S: ByteStream, G>(mut wire: Wire<S>, guard: G) -> impl Futur
     }
 }
 
-/// Not served here: empty SETTINGS, then GOAWAY with HTTP_1_1_REQUIRED (RFC 9113 sections 3.4, 6.8 and 7).
-const HTTP2_REFUSED: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0d";
 /// Not served here: the fatal alert handshake_failure (RFC 8446 section 6.2).
 const TLS_REFUSED: &[u8] = b"\x15\x03\x01\0\x02\x02\x28";
 

@@ -100,7 +100,8 @@ impl Inflater {
                 self.stream.reset(false);
                 self.ended = false;
             }
-            let allowed = usize::try_from(bounds.bytes_max - self.inflated).unwrap_or(usize::MAX).saturating_add(1);
+            let allowed =
+                usize::try_from(bounds.bytes_max.saturating_sub(self.inflated)).unwrap_or(usize::MAX).saturating_add(1);
             let room = STEP_BYTES_MAX.min((4 * input.len()).max(256)).min(allowed);
             let length = out.len();
             out.resize(length + room, 0);
@@ -235,13 +236,14 @@ impl Pool {
 
     /// Takes back a context. It is emptied here.
     pub(crate) fn give_deflater(&mut self, mut deflater: Box<Deflater>) {
+        if self.kept_max == 0 {
+            return;
+        }
         if self.deflaters.len() >= self.kept_max {
             // Connections of another window size would otherwise never find theirs.
             self.deflaters.remove(0);
         }
-        if self.kept_max > 0 {
-            deflater.reset();
-            self.deflaters.push(deflater);
-        }
+        deflater.reset();
+        self.deflaters.push(deflater);
     }
 }

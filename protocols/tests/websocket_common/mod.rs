@@ -3,9 +3,10 @@
 
 use ringgate_protocols::limits::WebSocketLimits;
 use ringgate_protocols::websocket::close::CloseCode;
-use ringgate_protocols::websocket::connection::{Connection, Environment, Event};
+use ringgate_protocols::websocket::connection::Connection;
 use ringgate_protocols::websocket::deflate::{Parameters, Pool};
 use ringgate_protocols::websocket::error::Fault;
+use ringgate_protocols::websocket::event::{Environment, Event};
 use ringgate_protocols::websocket::message::{Kind, Payload};
 
 /// What the application would know, whatever way the input was cut.

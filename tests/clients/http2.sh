@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# HTTP/2 by prior knowledge as curl, nghttp and h2load speak it.
+set -euo pipefail
+cd "$(dirname "$0")"
+server=http://${RINGGATE_ADDRESS:?is the server, as in 127.0.0.1:8080}
+directory=$(mktemp -d)
+trap 'rm -rf "$directory"' EXIT
+passed=0
+
+fail() {
+    echo "FAILED: $1" >&2
+    echo "$2" | head -c 2000 >&2
+    exit 1
+}
+
+get() { curl --silent --show-error --max-time 60 --http2-prior-knowledge "$@"; }
+
+contains() {
+    local name=$1 text=${2//$'\r'/} expected
+    shift 2
+    for expected in "$@"; do
+        grep -qiE -- "$expected" <<<"$text" || fail "$name: no line matches '$expected'" "$text"
+    done
+    passed=$((passed + 1))
+}
+
+equals() {
+    [[ $2 == "$3" ]] || fail "$1: expected '$3'" "$2"
+    passed=$((passed + 1))
+}
+
+for path in /hello /hello-async /hello-blocking; do
+    contains "GET $path" "$(get -i "$server$path")" '^HTTP/2 200' '^content-type: text/plain' '^content-length: 13$' \
+        '^date: ' '^server: ' '^Hello, World!$'
+    contains "HEAD $path" "$(get -I "$server$path")" '^HTTP/2 200' '^content-length: 13$'
+done
+equals "no fields of a connection" "$(get -i "$server/hello" | grep -ciE '^(connection|keep-alive|transfer-encoding):' || true)" 0
+equals "POST" "$(get --data-binary 'a=1' "$server/echo")" 'a=1'
+head -c $((16 * 1024 * 1024)) /dev/urandom >"$directory/big"
+sum=$(sha256sum <"$directory/big")
+equals "16 MiB and back" "$(get --data-binary "@$directory/big" "$server/echo" | sha256sum)" "$sum"
+equals "/big" "$(get "$server/big" | wc -c)" $((16 * 1024 * 1024))
+equals "/stream" "$(get "$server/stream?chunks=7&bytes=1000" | wc -c)" 7000
+contains "/hints" "$(get -v "$server/hints" 2>&1)" '^< HTTP/2 103' '^< link: ' '^< HTTP/2 200'
+contains "/cookie" "$(get -H 'Cookie: a=1; b=zwei' "$server/cookie")" 'a.*1' 'b.*zwei'
+contains "/panic" "$(get -i "$server/panic" --next --http2-prior-knowledge -sS -i "$server/hello")" '^HTTP/2 500' '^HTTP/2 200'
+equals "fifty at once on one connection" \
+    "$(get --parallel --parallel-max 50 -w '%{num_connects}\n' -o "$directory/#1" "$server/hello?[1-50]" 2>/dev/null | awk '{sum += $1} END {print sum}')" 1
+equals "and each right" "$(cat "$directory"/{1..50} | sed 's/Hello, World!/x/g')" "$(printf 'x%.0s' {1..50})"
+
+statistics=$(nghttp -nv "$server/hello" "$server/trailers" "$server/hints")
+contains "nghttp" "$statistics" 'recv SETTINGS frame' ':status: 200' ':status: 103'
+contains "nghttp, trailers arrive in a second HEADERS" "$statistics" 'recv HEADERS frame .*' 'END_STREAM \| END_HEADERS'
+contains "nghttp, padding and weights" "$(nghttp -n -v --padding=64 --weight=200 "$server/hello")" ':status: 200'
+contains "nghttp, small windows" "$(nghttp -nv -w 10 -W 12 "$server/stream?chunks=4&bytes=20000")" ':status: 200'
+
+for shape in "8 32 50000" "64 1 20000" "1 100 20000"; do
+    read -r connections streams requests <<<"$shape"
+    report=$(h2load -n "$requests" -c "$connections" -m "$streams" "$server/hello")
+    contains "h2load $shape" "$report" "$requests succeeded, 0 failed, 0 errored, 0 timeout" "status codes: $requests 2xx"
+done
+head -c 102400 "$directory/big" >"$directory/100k"
+contains "h2load, bodies up" "$(h2load -n 400 -c 4 -m 8 -d "$directory/100k" "$server/echo")" \
+    '400 succeeded, 0 failed, 0 errored, 0 timeout'
+
+echo "http2: $passed checks passed"
