@@ -10,7 +10,7 @@ use ringgate_runtime::{
     sys::placement::Placement,
 };
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpStream},
     time::{Duration, Instant},
 };
@@ -32,13 +32,17 @@ impl Wire for TcpStream {
 
     fn hear(&mut self) -> Vec<u8> {
         let mut buffer = vec![0; 65_536];
-        match self.read(&mut buffer) {
-            Ok(count) => {
-                buffer.truncate(count);
-                buffer
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => panic!("nothing to hear for ten seconds"),
-            Err(_) => Vec::new(),
+        loop {
+            return match self.read(&mut buffer) {
+                Ok(count) => {
+                    buffer.truncate(count);
+                    buffer
+                }
+                // A ring that is given up leaves work to its thread, which interrupts a read that has a time-out.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("nothing to hear for ten seconds"),
+                Err(_) => Vec::new(),
+            };
         }
     }
 

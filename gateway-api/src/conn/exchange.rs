@@ -149,6 +149,10 @@ impl Exchange {
                     machine.close_after_response();
                 }
                 output::hints_before(machine, &core, &mut self.buf, &self.request, &mut response);
+                if self.incoming.as_ref().is_some_and(|incoming| !incoming.inbound.is_abandoned()) {
+                    // The response will read the body while it goes out (an echo): the invitation cannot come later.
+                    machine.send_continue(self.buf.tail());
+                }
                 match output::respond(machine, &core, &mut self.buf, response) {
                     Written::Whole(then) => return Ok(then),
                     Written::Begun(payload, trailers) => (payload, trailers),

@@ -35,6 +35,10 @@ pub(crate) struct Wire<S> {
     sleep: Sleep,
 }
 
+/// What a closing connection still reads, in units of `drain_bytes_max`: a response saved is worth more than a
+/// connection saved.
+const LINGER_DRAINS: u64 = 8;
+
 /// The connection is over: the peer has gone, or takes nothing any more.
 #[derive(Debug)]
 pub(crate) struct Gone;
@@ -124,7 +128,7 @@ impl<S: ByteStream> Wire<S> {
         }
         self.stream.shutdown_write();
         self.allow(self.core().shared.config.timeouts.linger_timeout_ms);
-        let mut bytes_left = self.core().shared.config.limits.drain_bytes_max;
+        let mut bytes_left = LINGER_DRAINS * self.core().shared.config.limits.drain_bytes_max;
         poll_fn(|cx| {
             while let Poll::Ready(received) = self.stream.poll_recv(cx) {
                 match received {
