@@ -91,7 +91,10 @@ impl Exchange {
             bytes: 0,
             discarded: 0,
         });
-        let (buf, send_deadline) = (core.handle().take_send_buf(), core.handle().now());
+        let config = &core.shared.config;
+        // What earlier answers have in flight has its time too.
+        let send_deadline = core.handle().now() + config.timeouts.progress(config.limits.output_bytes_max as u64);
+        let buf = core.handle().take_send_buf();
         Self { request, begun, incoming, response: None, buf, send_deadline, is_half_closed: false }
     }
 
