@@ -143,11 +143,7 @@ impl Site {
         let member = self.inner.registry.enter(link.clone());
         let wire = Wire::new(stream, link, self.inner.table.clone());
         let place = member.place();
-        let connection = async move {
-            let _member = member;
-            conn::serve(wire).await;
-        };
-        (place, connection)
+        (place, conn::serve(wire, member))
     }
 
     /// Serves one connection over any stream of bytes to its end: a socket accepted elsewhere, TLS, a foreign
@@ -198,4 +194,23 @@ pub(crate) fn crew(config: &Config) -> Crew {
 /// many connections with one application.
 pub async fn serve_connection<S: ByteStream>(handle: &Handle, stream: S, app: App) {
     Site::new(handle, Config::default(), |_| app).serve(stream, None, None).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        let mut executor = ringgate_runtime::executor::Executor::new(Default::default()).unwrap();
+        let handle = executor.handle();
+        let site = Site::new(&handle, Config::default(), |_| App::new());
+        executor.block_on(async {
+            let listener = handle.listen(&"127.0.0.1:0".parse().unwrap()).unwrap();
+            let stream = handle.connect(&listener.local_address().unwrap().unwrap()).await.unwrap();
+            let (_, connection) = site.connection(stream, None, None);
+            assert!(size_of_val(&connection) <= 208, "the future has {} bytes", size_of_val(&connection));
+            assert!(size_of::<Link>() <= 72);
+        });
+    }
 }

@@ -47,14 +47,16 @@ pub(crate) enum Flow {
     Gone,
 }
 
-/// Serves a connection until it ends. Between requests this future holds the socket, the machine and the timer, and
-/// nothing else; what a running exchange needs is boxed and exists as long as it runs.
+/// Serves a connection until it ends. Between requests this future holds the socket and the timer, and nothing else:
+/// a machine at rest is as good as a new one, and what a running exchange needs is boxed and exists as long as it runs.
 pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>) -> Next {
-    let mut machine = Connection::new();
+    let mut kept: Option<Box<Connection>> = None;
     loop {
-        let mut flow = poll_fn(|cx| poll_round(wire, &mut machine, cx)).await;
+        let mut flow = poll_fn(|cx| poll_kept(wire, &mut kept, cx)).await;
         if let Flow::Exchange(exchange) = flow {
+            let mut machine = kept.take().unwrap_or_default();
             flow = Box::pin(exchange.run(wire, &mut machine)).await;
+            kept = (!machine.is_idle()).then_some(machine);
         }
         match flow {
             Flow::Close => return Next::Close,
@@ -62,6 +64,27 @@ pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>) -> Next {
             Flow::Wait | Flow::Full | Flow::Exchange(_) => {}
         }
     }
+}
+
+/// A round with the machine that was kept, or with a new one, which is kept only if it is in the middle of something.
+fn poll_kept<S: ByteStream>(
+    wire: &mut Wire<S>,
+    kept: &mut Option<Box<Connection>>,
+    cx: &mut Context<'_>,
+) -> Poll<Flow> {
+    if let Some(machine) = kept {
+        let polled = poll_round(wire, machine, cx);
+        if wire.is_at_rest && polled.is_pending() {
+            *kept = None;
+        }
+        return polled;
+    }
+    let mut machine = Connection::new();
+    let polled = poll_round(wire, &mut machine, cx);
+    if !wire.is_at_rest {
+        *kept = Some(Box::new(machine));
+    }
+    polled
 }
 
 /// Receives and answers, until there is something to do that takes longer than a turn.
@@ -200,6 +223,8 @@ fn set_deadline<S: ByteStream>(wire: &mut Wire<S>, machine: &Connection, was_idl
     let timeouts = &wire.link.core.shared.config.timeouts;
     let (idle, header) = (timeouts.idle_timeout_ms, timeouts.header_timeout_ms);
     wire.has_served |= has_answered;
+    // After stray line ends, which are counted, the machine is idle and not at rest.
+    wire.is_at_rest = has_answered && machine.is_idle();
     match (machine.is_idle(), has_answered) {
         (true, true) => wire.allow(idle),
         (false, true) => wire.allow(header),
