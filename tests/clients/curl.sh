@@ -84,7 +84,7 @@ done
 contains "/metrics" "$(get -i "$server/metrics")" '^HTTP/1.1 200' '[0-9]'
 
 contains "/panic, and life goes on" \
-    "$(get -i "$server/panic" --next --http1.1 -sS -i "$server/hello")" '^HTTP/1.1 500' '^HTTP/1.1 200' '^Hello, World!$'
+    "$(get -i -w '\n' "$server/panic" --next --http1.1 -sS -i "$server/hello")" '^HTTP/1.1 500' '^HTTP/1.1 200' '^Hello, World!$'
 
 contains "unix socket" "$(get -i --unix-socket "${RINGGATE_UNIX:?}" http://localhost/hello)" '^HTTP/1.1 200' '^Hello, World!$'
 contains "a method nobody knows" "$(get -i -X BREW "$server/hello")" '^HTTP/1.1 (405|501)'

@@ -43,7 +43,7 @@ equals "/big" "$(get "$server/big" | wc -c)" $((16 * 1024 * 1024))
 equals "/stream" "$(get "$server/stream?chunks=7&bytes=1000" | wc -c)" 7000
 contains "/hints" "$(get -v "$server/hints" 2>&1)" '^< HTTP/2 103' '^< link: ' '^< HTTP/2 200'
 contains "/cookie" "$(get -H 'Cookie: a=1; b=zwei' "$server/cookie")" 'a.*1' 'b.*zwei'
-contains "/panic" "$(get -i "$server/panic" --next --http2-prior-knowledge -sS -i "$server/hello")" '^HTTP/2 500' '^HTTP/2 200'
+contains "/panic" "$(get -i -w '\n' "$server/panic" --next --http2-prior-knowledge -sS -i "$server/hello")" '^HTTP/2 500' '^HTTP/2 200'
 equals "fifty at once on one connection" \
     "$(get --parallel --parallel-max 50 -w '%{num_connects}\n' -o "$directory/#1" "$server/hello?[1-50]" 2>/dev/null | awk '{sum += $1} END {print sum}')" 1
 equals "and each right" "$(cat "$directory"/{1..50} | sed 's/Hello, World!/x/g')" "$(printf 'x%.0s' {1..50})"
