@@ -11,7 +11,8 @@ pub mod http2;
 pub mod limits;
 pub mod preface;
 pub mod span;
+pub mod websocket;
 
 // The one room where unsafe code may live; see the essay at its top.
 #[allow(unsafe_code)]
-mod scan;
+pub mod scan;

@@ -41,6 +41,8 @@ pub(crate) struct Counters {
     pub(crate) extension_bytes: u32,
     /// Bytes of this size line beyond the significant digits.
     pub(crate) line_extra_bytes: u16,
+    /// Field lines of the head, which the trailers share the limit with.
+    pub(crate) head_fields: u16,
 }
 
 /// What one step found.

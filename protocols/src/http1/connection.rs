@@ -125,8 +125,8 @@ pub struct Connection {
     progress: Progress,
     counters: Counters,
     pub(super) response_left: u64,
+    /// Bytes of the head's field lines, which the trailers share the limit with.
     head_bytes: u32,
-    head_fields: u16,
     empty_lines: u8,
     pub(super) reading: Reading,
     pub(super) writing: Writing,
@@ -163,7 +163,6 @@ impl Connection {
             counters: Counters::default(),
             response_left: 0,
             head_bytes: 0,
-            head_fields: 0,
             empty_lines: 0,
             reading: Reading::Head,
             writing: Writing::Idle,
@@ -374,9 +373,12 @@ impl Connection {
                 Reading::Sized
             }
             Body::Chunked => {
-                self.counters = Counters { body_left: limits.body_bytes_max, ..Counters::default() };
+                self.counters = Counters {
+                    body_left: limits.body_bytes_max,
+                    head_fields: head.fields.len() as u16,
+                    ..Counters::default()
+                };
                 self.head_bytes = field_bytes;
-                self.head_fields = head.fields.len() as u16;
                 Reading::Chunked(Place::SizeStart)
             }
         };
@@ -398,13 +400,13 @@ impl Connection {
     }
 
     fn read_rest(&mut self, input: &[u8], head: &mut Head, limits: &Limits) -> Result<Step, Fault> {
+        if !self.draining {
+            return self.read_body(input, head, limits);
+        }
         let mut consumed = 0;
         loop {
             let step = self.read_body(&input[consumed..], head, limits)?;
             consumed += step.consumed;
-            if !self.draining {
-                return Ok(step);
-            }
             match step.event {
                 // Thrown away; go on with what is there.
                 Event::Body(_) | Event::Trailers => {}
@@ -464,7 +466,7 @@ impl Connection {
     fn read_trailers(&mut self, input: &[u8], head: &mut Head, limits: &Limits, offset: usize) -> Result<Step, Fault> {
         let budget = Budget {
             bytes: limits.header_bytes_max.saturating_sub(self.head_bytes),
-            fields: fields_max(limits).saturating_sub(u32::from(self.head_fields)),
+            fields: fields_max(limits).saturating_sub(u32::from(self.counters.head_fields)),
         };
         if !head::resume(input, &mut self.progress, true, limits, budget)? {
             return Ok(Step { consumed: 0, event: Event::NeedInput });
@@ -546,7 +548,7 @@ fn judge_host(input: &[u8], head: &mut Head, seen: &Seen, is_old: bool, is_conne
         0 => Err(Fault::HostMissing),
         // A URI without authority has an empty Host (RFC 9110 section 7.2); beside an authority it contradicts.
         1 if seen.host.is_empty() && head.authority.is_empty() => Ok(()),
-        1 if head::is_host(input, seen.host) => Ok(()),
+        1 if seen.is_host_good => Ok(()),
         1 => Err(Fault::HostInvalid),
         _ => Err(Fault::HostRepeated),
     }

@@ -27,6 +27,8 @@ pub(crate) struct Seen {
     pub(crate) coding: Coding,
     pub(crate) host: Span,
     pub(crate) hosts: u32,
+    /// The (last) value of Host is `host [":" port]`.
+    pub(crate) is_host_good: bool,
     pub(crate) options: ConnectionOptions,
     pub(crate) expectation: Expectation,
     pub(crate) upgrade: UpgradeOffer,
@@ -116,7 +118,9 @@ impl Job for ReadRequest<'_> {
             return Read::Trouble(Progress::at_request_line(start));
         };
         let budget = Budget { bytes: limits.header_bytes_max, fields: limits.field_count_max };
-        field_lines(&mut block, fields_start, head, limits, budget, |name, value| note(input, name, value, seen))
+        let read = field_lines(&mut block, fields_start, head, limits, budget, seen);
+        seen.is_host_good = is_host(scan, input, seen.host);
+        read
     }
 }
 
@@ -133,11 +137,11 @@ impl Job for ReadTrailers<'_> {
     #[inline(always)]
     fn run<S: Scan>(self, scan: S) -> Read {
         let mut block = Block::new(scan, self.input, 0);
-        field_lines(&mut block, 0, self.head, self.limits, self.budget, |_, _| {})
+        field_lines(&mut block, 0, self.head, self.limits, self.budget, &mut ())
     }
 }
 
-/// A block of the input and what stands in it. It moves forward as it is asked.
+/// A block of the input and what stands in it.
 struct Block<'a, S> {
     scan: S,
     input: &'a [u8],
@@ -151,42 +155,42 @@ impl<'a, S: Scan> Block<'a, S> {
         Self { scan, input, base: at, masks: scan.masks(input, at) }
     }
 
+    /// For the line that starts at `line_start`: the first byte that cannot stand in a name, and the first that cannot
+    /// stand in a value; the end of the input if there is none. Lines are asked for in their order.
     #[inline(always)]
-    fn move_to(&mut self, at: usize) {
-        self.base = at;
-        self.masks = self.scan.masks(self.input, at);
+    fn line(&mut self, line_start: usize) -> (usize, usize) {
+        let offset = line_start - self.base;
+        if offset < BLOCK {
+            let (names, stops) = (self.masks.not_name >> offset, self.masks.stop >> offset);
+            // A byte that stops a value is not of a name either.
+            if stops != 0 {
+                return (line_start + names.trailing_zeros() as usize, line_start + stops.trailing_zeros() as usize);
+            }
+        }
+        self.base = line_start;
+        self.masks = self.scan.masks(self.input, line_start);
+        let Masks { stop, not_name } = self.masks;
+        if stop != 0 {
+            return (line_start + not_name.trailing_zeros() as usize, line_start + stop.trailing_zeros() as usize);
+        }
+        let name_end = match not_name {
+            0 => self.find(line_start + BLOCK, |masks| masks.not_name),
+            _ => line_start + not_name.trailing_zeros() as usize,
+        };
+        (name_end, self.find(line_start + BLOCK, |masks| masks.stop))
     }
 
     /// The first place from `at` on where `which` has a bit, or the end of the input.
     #[inline(always)]
-    fn find(&mut self, at: usize, which: impl Fn(Masks) -> u64) -> usize {
-        let offset = at - self.base;
-        if offset < BLOCK {
-            let bits = which(self.masks) >> offset;
-            if bits != 0 {
-                return at + bits.trailing_zeros() as usize;
-            }
-        }
-        let mut at = at;
+    fn find(&self, mut at: usize, which: impl Fn(Masks) -> u64) -> usize {
         while at < self.input.len() {
-            self.move_to(at);
-            let bits = which(self.masks);
+            let bits = which(self.scan.masks(self.input, at));
             if bits != 0 {
                 return at + bits.trailing_zeros() as usize;
             }
             at += BLOCK;
         }
         self.input.len()
-    }
-
-    #[inline(always)]
-    fn name_end(&mut self, at: usize) -> usize {
-        self.find(at, |masks| masks.not_name)
-    }
-
-    #[inline(always)]
-    fn value_end(&mut self, at: usize) -> usize {
-        self.find(at, |masks| masks.stop)
     }
 }
 
@@ -195,30 +199,44 @@ fn span(start: usize, end: usize) -> Span {
     Span::new(start as u32, end as u32)
 }
 
-/// The version that the bytes after the target name, if it is one that we speak.
+/// The version that ends a request line, if it is one that we speak.
 #[inline(always)]
-fn version(rest: &[u8]) -> Option<Version> {
-    match rest.first_chunk()? {
-        b" HTTP/1.1\r\n" => Some(Version::HTTP_11),
-        b" HTTP/1.0\r\n" => Some(Version::HTTP_10),
+fn version(end_of_line: &[u8; 11]) -> Option<Version> {
+    // Compared as two numbers; they overlap in the point.
+    if end_of_line.first_chunk::<8>()? != b" HTTP/1." {
+        return None;
+    }
+    match end_of_line.last_chunk::<4>()? {
+        b".1\r\n" => Some(Version::HTTP_11),
+        b".0\r\n" => Some(Version::HTTP_10),
         _ => None,
     }
 }
 
 /// Reads the request line and says where the next line starts; `None` is trouble.
+///
+/// The end of the line is looked for first: where the next line starts then depends on nothing else, and the processor
+/// reads on there while it still compares here.
 #[inline(always)]
 fn request_line<S: Scan>(block: &mut Block<'_, S>, start: usize, head: &mut Head, limits: &Limits) -> Option<usize> {
     let (scan, input) = (block.scan, block.input);
-    let method_end = block.name_end(start);
-    let method = input.get(start..method_end)?;
+    let (method_end, stop) = block.line(start);
     let target_start = method_end + 1;
-    let first = *input.get(target_start)?;
-    if input[method_end] != b' ' || method.len() > limits.method_bytes_max as usize {
+    // Before the end stand a space and the version, nine bytes.
+    let target_end = stop.checked_sub(9)?;
+    head.version = version(input.get(target_end..)?.first_chunk()?)?;
+    let target = input.get(target_start..target_end)?;
+    let method = input.get(start..method_end)?;
+    if input[method_end] != b' '
+        || method.len() > limits.method_bytes_max as usize
+        || target.len() > limits.target_bytes_max as usize
+    {
         return None;
     }
+    head.target = span(target_start, target_end);
     head.path = Span::default();
     head.query = None;
-    let target_end = if first == b'/' {
+    if *target.first()? == b'/' {
         let mut end = scan.skip(&PATH, input, target_start);
         head.path = span(target_start, end);
         if input.get(end) == Some(&b'?') {
@@ -226,18 +244,25 @@ fn request_line<S: Scan>(block: &mut Block<'_, S>, start: usize, head: &mut Head
             end = scan.skip(&QUERY, input, query);
             head.query = Some(span(query, end));
         }
-        end
-    } else {
-        scan.skip(&ABSOLUTE, input, target_start)
-    };
-    let length = target_end - target_start;
-    if length == 0 || length > limits.target_bytes_max as usize {
+        if end != target_end {
+            return None;
+        }
+    } else if scan.skip(&ABSOLUTE, input, target_start) != target_end {
         return None;
     }
-    head.version = version(input.get(target_end..)?)?;
-    head.target = span(target_start, target_end);
     head.method = method::from_token(method)?;
-    Some(target_end + 11)
+    Some(stop + 2)
+}
+
+/// Who wants to know what the field lines say.
+trait Notes {
+    fn note(&mut self, input: &[u8], name: Span, value: Span);
+}
+
+/// Nobody: trailers decide nothing.
+impl Notes for () {
+    #[inline(always)]
+    fn note(&mut self, _: &[u8], _: Span, _: Span) {}
 }
 
 /// Reads field lines up to the empty one.
@@ -248,31 +273,26 @@ fn field_lines<S: Scan>(
     head: &mut Head,
     limits: &Limits,
     budget: Budget,
-    mut note: impl FnMut(Span, Span),
+    notes: &mut impl Notes,
 ) -> Read {
     let input = block.input;
     let fields = &mut head.fields;
     fields.clear();
-    // The last place where the CR of a field line may stand.
-    let stop_max = fields_start + (budget.bytes as usize).saturating_sub(2);
+    let bytes_max = (budget.bytes as usize).saturating_sub(2);
     let line_max = limits.field_line_bytes_max as usize;
+    // Up to here no line can pass either limit.
+    let surely_good = fields_start + bytes_max.min(line_max);
     let mut line_start = fields_start;
     loop {
-        let name_end = block.name_end(line_start);
-        if name_end == line_start && input[line_start..].starts_with(b"\r\n") {
+        let (name_end, stop) = block.line(line_start);
+        let has_line_end = input.get(stop..).and_then(<[u8]>::first_chunk) == Some(b"\r\n");
+        if stop == line_start && has_line_end {
             return Read::Whole { end: line_start + 2, field_bytes: (line_start - fields_start) as u32 };
         }
-        let mut value_start = name_end + 1;
-        // One space is what everybody sends.
-        if input.get(value_start) == Some(&b' ') {
-            value_start += 1;
-        }
-        let value_end = block.value_end(value_start.min(input.len()));
-        let is_good = name_end != line_start
-            && input.get(name_end) == Some(&b':')
-            && input.get(value_end..).is_some_and(|rest| rest.starts_with(b"\r\n"))
-            && value_end - line_start <= line_max
-            && value_end <= stop_max
+        let is_good = has_line_end
+            && name_end != line_start
+            && input[name_end] == b':'
+            && (stop <= surely_good || (stop - line_start <= line_max && stop - fields_start <= bytes_max))
             && fields.len() < budget.fields as usize;
         if !is_good {
             return Read::Trouble(Progress {
@@ -282,41 +302,48 @@ fn field_lines<S: Scan>(
                 fields: fields.len() as u16,
             });
         }
-        let value = trim(input, value_start, value_end);
         let name = span(line_start, name_end);
+        let value = trim(input, name_end + 1, stop);
         fields.push(Field { name, value });
-        note(name, value);
-        line_start = value_end + 2;
+        notes.note(input, name, value);
+        line_start = stop + 2;
     }
 }
 
-/// Takes the white space off both ends of a value.
+/// Takes the white space off both ends of a value. Nearly always it is one space in front.
 #[inline(always)]
-fn trim(input: &[u8], mut start: usize, mut end: usize) -> Span {
+fn trim(input: &[u8], start: usize, end: usize) -> Span {
+    let start = start + usize::from(input[start] == b' ');
     let is_space = |byte: u8| byte == b' ' || byte == b'\t';
-    while start < end && is_space(input[start]) {
-        start += 1;
+    if start < end && !is_space(input[start]) && !is_space(input[end - 1]) {
+        return span(start, end);
     }
-    while start < end && is_space(input[end - 1]) {
-        end -= 1;
-    }
-    span(start, end)
+    trim_rare(input, start, end)
 }
 
-/// Notes what a field line says about the message. Only eight names matter, of six lengths.
-#[inline(always)]
-fn note(input: &[u8], name: Span, value: Span, seen: &mut Seen) {
-    const LENGTHS: u32 = 1 << 2 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 14 | 1 << 17;
-    let length = name.len();
-    if length > 17 || LENGTHS >> length & 1 == 0 {
-        return;
-    }
-    let name = name.of(input);
-    if is(name, b"host") {
-        seen.host = value;
-        seen.hosts += 1;
-    } else {
-        note_rare(name, value.of(input), seen);
+#[cold]
+fn trim_rare(input: &[u8], start: usize, end: usize) -> Span {
+    let from_start = input[start..end].trim_ascii_start();
+    // ASCII white space is more than SP and HTAB, but nothing else of it can stand in a value.
+    span(end - from_start.len(), end - from_start.len() + from_start.trim_ascii_end().len())
+}
+
+/// Only eight names matter, of seven lengths.
+impl Notes for Seen {
+    #[inline(always)]
+    fn note(&mut self, input: &[u8], name: Span, value: Span) {
+        const LENGTHS: u32 = 1 << 2 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 14 | 1 << 17;
+        let length = name.len();
+        if length > 17 || LENGTHS >> length & 1 == 0 {
+            return;
+        }
+        let name = name.of(input);
+        if is(name, b"host") {
+            self.host = value;
+            self.hosts += 1;
+        } else {
+            note_rare(name, value.of(input), self);
+        }
     }
 }
 
@@ -341,26 +368,29 @@ fn note_rare(name: &[u8], value: &[u8], seen: &mut Seen) {
 /// enough: of the bytes a token may have, no other becomes a letter or a hyphen by it.
 #[inline(always)]
 fn is<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
-    name.first_chunk::<N>().is_some_and(|start| {
-        name.len() == N && start.iter().zip(lower).fold(0, |other, (byte, lower)| other | ((byte | 0x20) ^ lower)) == 0
-    })
+    let Some(name) = name.first_chunk::<N>().filter(|_| name.len() == N) else { return false };
+    let four =
+        |bytes: &[u8; N], at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let mut different = 0;
+    if N >= 4 {
+        let mut at = 0;
+        while at + 4 <= N {
+            different |= (four(name, at) | 0x2020_2020) ^ four(lower, at);
+            at += 4;
+        }
+        different |= (four(name, N - 4) | 0x2020_2020) ^ four(lower, N - 4);
+    } else {
+        for (byte, lower) in name.iter().zip(lower) {
+            different |= u32::from((byte | 0x20) ^ lower);
+        }
+    }
+    different == 0
 }
 
 /// True when the value of a Host field is good (RFC 9112 section 3.2).
-#[inline]
-pub(crate) fn is_host(input: &[u8], host: Span) -> bool {
-    struct HostEnd<'a>(&'a [u8], Span);
-
-    impl Job for HostEnd<'_> {
-        type Output = usize;
-
-        #[inline(always)]
-        fn run<S: Scan>(self, scan: S) -> usize {
-            scan.skip(&HOST, self.0, self.1.start()).min(self.1.end())
-        }
-    }
-
-    let end = scan::dispatch(HostEnd(input, host));
+#[inline(always)]
+fn is_host<S: Scan>(scan: S, input: &[u8], host: Span) -> bool {
+    let end = scan.skip(&HOST, input, host.start()).min(host.end());
     if end == host.start() {
         return target::is_authority(host.of(input)).is_some();
     }

@@ -153,8 +153,9 @@ pub const fn send(state: State, sending: Sending) -> Option<State> {
         (S::HalfClosedRemote, W::More) => Some(S::HalfClosedRemote),
         (S::HalfClosedRemote, W::End) => Some(S::Finished),
         (S::ReservedLocal | S::Open | S::HalfClosedLocal | S::HalfClosedRemote, W::RstStream) => Some(S::Reset),
-        // Section 6.8, 5.4.2: a stream error on a closed stream is answered once; never RST_STREAM after RST_STREAM.
-        (S::Finished, W::RstStream) => Some(S::Reset),
+        // A stream error on a closed stream (section 5.1) is answered once. It answers the frame that came too late,
+        // not the RST_STREAM before it, which is never answered (section 5.4.2).
+        (S::Finished | S::Cancelled, W::RstStream) => Some(S::Reset),
         _ => None,
     }
 }

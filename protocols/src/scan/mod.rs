@@ -11,6 +11,9 @@
 //!   slice. No pointer is ever moved, and nothing beyond the slice is read: at the end of the input the last whole
 //!   vector is loaded once more and shifted.
 //!
+//! - *Unmasking* ([`mask`]) is safe code over slices that the compiler vectorises; only the call of a function compiled
+//!   for an instruction set is unsafe, and it stands behind the question whether the processor has that set.
+//!
 //! # How it stays cheap
 //! A [`Job`] is compiled once per instruction set with everything inlined, so that the choice is made once for each
 //! head and not once for each token. The choice itself is one relaxed load of a byte.
@@ -18,6 +21,7 @@
 //! Every kernel has a scalar twin, and the tests compare them over every byte value, place and length.
 
 pub(crate) mod class;
+pub mod mask;
 mod scalar;
 
 #[cfg(target_arch = "x86_64")]

@@ -142,9 +142,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Resets a stream for the application's own reasons. Offered bytes that were not granted are forgotten.
+    /// Resets a stream for the application's own reasons. Offered bytes that were not granted are forgotten. A stream
+    /// that is over stays as it is: RST_STREAM is never answered by RST_STREAM (section 5.4.2).
     pub fn reset(&mut self, key: StreamKey, reason: Reason) {
-        self.reset_live(key, reason);
+        if self.streams.get(key).is_some_and(|stream| !stream.state.is_closed()) {
+            self.reset_live(key, reason);
+        }
     }
 
     /// Promises a request on the parent's stream; the response is then sent on the stream that is given back, as any

@@ -1,0 +1,241 @@
+//! Everything at once, on one port: the example to learn from, and the server that the checks talk to.
+//!
+//! ```sh
+//! cargo run --release --example showcase
+//! cargo run --release --example showcase -- --listen 127.0.0.1:8080 --listen unix:/tmp/gate.sock --cores 0,1 --driver epoll
+//! ```
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use ringgate::{
+    App, Core, Gateway, IntoHandler, Methods, Request, Response, blocking,
+    helpers::{cookie::cookies, json::Json},
+    get,
+};
+use ringgate_runtime::{driver::DriverChoice, net::Address, sys::placement::Placement};
+use std::{collections::BTreeMap, process::ExitCode, time::Duration};
+
+/// What a handler looks like says where it runs. This one runs on the core, at once.
+fn hello(_: &Request) -> &'static str {
+    "Hello, World!"
+}
+
+/// This one runs on the core too, and may wait.
+async fn hello_async(_: Request) -> &'static str {
+    "Hello, World!"
+}
+
+/// This one runs on a thread beside it, and may block.
+fn hello_blocking(_: blocking::Request) -> &'static str {
+    "Hello, World!"
+}
+
+async fn sleep(request: Request) -> String {
+    let time = milliseconds(request.query_value("ms").as_deref());
+    request.handle().sleep(time).await;
+    format!("slept {time:?}\n")
+}
+
+fn sleep_blocking(request: blocking::Request) -> String {
+    let time = milliseconds(request.query_value("ms").as_deref());
+    std::thread::sleep(time);
+    format!("slept {time:?}\n")
+}
+
+/// A minute at most: an example is no place to park connections.
+fn milliseconds(text: Option<&str>) -> Duration {
+    Duration::from_millis(text.and_then(|text| text.parse().ok()).unwrap_or(100).min(60_000))
+}
+
+/// What comes in goes out again, piece by piece; neither is ever whole in memory.
+async fn echo(mut request: Request) -> Response {
+    request.body_mut().set_bytes_max(u64::MAX);
+    let length = request.body_mut().length();
+    let response = Response::stream(request.into_body());
+    match length {
+        Some(length) => response.length(length),
+        None => response,
+    }
+}
+
+/// A stream that another task pushes.
+async fn stream(request: Request) -> Response {
+    let number = |key, otherwise| request.query_value(key).and_then(|text| text.parse().ok()).unwrap_or(otherwise);
+    let (chunks, bytes) = (number("chunks", 10).min(1_000_000), number("bytes", 1024).min(1_048_576));
+    let piece = Bytes::from(vec![b'.'; bytes]);
+    let (mut sender, response) = Response::channel();
+    let push = async move {
+        for _ in 0..chunks {
+            // An error means that nobody reads any more.
+            if sender.send(piece.clone()).await.is_err() {
+                return;
+            }
+        }
+        sender.finish();
+    };
+    request.handle().spawn("stream", push).detach();
+    response.content_type("text/plain")
+}
+
+static BIG: [u8; 16 << 20] = [b'x'; 16 << 20];
+
+fn big(_: &Request) -> Response {
+    Response::static_bytes(&BIG)
+}
+
+fn json(request: &Request) -> Json<BTreeMap<&'static str, String>> {
+    Json(BTreeMap::from([
+        ("message", "Hello, World!".to_owned()),
+        ("path", request.path().to_owned()),
+        ("protocol", request.protocol().to_string()),
+    ]))
+}
+
+fn features(request: &Request) -> Json<BTreeMap<&'static str, String>> {
+    let mut names: BTreeMap<_, _> = request.features().iter().map(|(name, on)| (name, on.to_string())).collect();
+    names.insert("protocol", request.protocol().to_string());
+    Json(names)
+}
+
+/// Tells the browser early what the page will need.
+async fn hints(request: Request) -> String {
+    let form = request.early_hints([HeaderValue::from_static("</style.css>; rel=preload; as=style")]);
+    request.handle().sleep(Duration::from_millis(20)).await;
+    format!("early hints: {form:?}\n")
+}
+
+async fn trailers(request: Request) -> Response {
+    let (mut sender, response) = Response::channel();
+    let push = async move {
+        if sender.send("a body, and then trailers\n").await.is_ok() {
+            let mut fields = HeaderMap::new();
+            fields.insert("x-trailer", HeaderValue::from_static("behind the body"));
+            let _ = sender.finish_with(fields).await;
+        }
+    };
+    request.handle().spawn("trailers", push).detach();
+    response.content_type("text/plain").header("trailer", "x-trailer")
+}
+
+fn panic(_: &Request) -> Response {
+    panic!("a handler that panics costs nobody else anything")
+}
+
+fn received_fields(request: &Request) -> String {
+    let line = |(name, value)| format!("{}: {}\n", String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+    request.fields().map(line).collect()
+}
+
+fn cookie(request: &Request) -> String {
+    cookies(request).map(|(name, value)| format!("{name}={value}\n")).collect()
+}
+
+fn metrics(request: &Request) -> Response {
+    Response::bytes(request.core().metrics().render()).content_type("text/plain; version=0.0.4")
+}
+
+fn page(request: &Request) -> Response {
+    let feature = |(name, on): (&str, bool)| format!("<li class={on}>{name}</li>");
+    let features: String = request.features().iter().map(feature).collect();
+    let link = |path: &str| format!("<li><a href=\"{path}\">{path}</a></li>");
+    let links: String = LINKS.iter().map(|path| link(path)).collect();
+    let (protocol, core) = (request.protocol(), request.core().index());
+    Response::html(format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>\
+         <title>Ringgate</title><style>\
+         body{{font:16px/1.5 system-ui;max-width:44rem;margin:3rem auto;padding:0 1rem;color:#223}}\
+         h1{{font-weight:600}}ul{{columns:3;padding-left:1.2rem}}.true{{color:#080}}.false{{color:#999}}\
+         code{{background:#eef;padding:0 .3em;border-radius:3px}}a{{color:#25c}}</style>\
+         <h1>Ringgate</h1><p>This page came over <code>{protocol}</code> from core {core}.\
+         <h2>Features of this request</h2><ul>{features}</ul><h2>To try</h2><ul>{links}</ul>\
+         <p>Any other path answers too, and <code>POST</code> anywhere is an echo.</html>\n"
+    ))
+}
+
+const LINKS: &[&str] = &[
+    "/hello", "/hello-async", "/hello-blocking", "/sleep?ms=200", "/sleep-blocking?ms=200", "/stream?chunks=20&bytes=64",
+    "/big", "/json", "/features", "/hints", "/trailers", "/panic", "/echo", "/cookie", "/metrics",
+];
+
+/// GET is the handler's, POST is an echo.
+fn shown<Marker>(handler: impl IntoHandler<Marker>) -> Methods {
+    get(handler).post(echo)
+}
+
+/// Runs once on every core; what it makes stays there.
+fn application(_: &Core) -> App {
+    App::new()
+        .route("/", shown(page))
+        .route("/hello", shown(hello))
+        .route("/hello-async", shown(hello_async))
+        .route("/hello-blocking", shown(hello_blocking))
+        .route("/sleep", shown(sleep))
+        .route("/sleep-blocking", shown(sleep_blocking))
+        .route("/stream", shown(stream))
+        .route("/big", shown(big))
+        .route("/json", shown(json))
+        .route("/features", shown(features))
+        .route("/hints", shown(hints))
+        .route("/trailers", shown(trailers))
+        .route("/panic", shown(panic))
+        .route("/echo", shown(received_fields))
+        .route("/cookie", shown(cookie))
+        .route("/metrics", shown(metrics))
+        .fallback(shown(|request: &Request| (StatusCode::OK, format!("this is {}\n", request.path()))))
+}
+
+fn configured() -> Result<Gateway, String> {
+    let mut gateway = Gateway::builder(application);
+    let mut listens = false;
+    let mut arguments = std::env::args().skip(1);
+    while let Some(flag) = arguments.next() {
+        let value = arguments.next().ok_or_else(|| format!("{flag} needs a value"))?;
+        gateway = match flag.as_str() {
+            "--listen" => {
+                listens = true;
+                gateway.listen(value.parse().map_err(|error| format!("{value}: {error}"))?)
+            }
+            "--cores" => {
+                let cores: Result<_, _> = value.split(',').map(str::parse).collect();
+                gateway.cores(Placement::Cores(cores.map_err(|_| "--cores takes a list: 0,1,2".to_owned())?))
+            }
+            "--driver" => gateway.driver(match value.as_str() {
+                "auto" => DriverChoice::Auto,
+                "io_uring" => DriverChoice::IoUring,
+                "epoll" => DriverChoice::Epoll,
+                _ => return Err("--driver takes auto, io_uring or epoll".to_owned()),
+            }),
+            _ => return Err(format!("unknown flag {flag}; known: --listen, --cores, --driver")),
+        };
+    }
+    if !listens {
+        gateway = gateway.listen(Address::Tcp(([127, 0, 0, 1], 8080).into()));
+    }
+    Ok(gateway)
+}
+
+fn serve() -> Result<(), String> {
+    let running = configured()?.start().map_err(|error| error.to_string())?;
+    for address in running.addresses() {
+        match address {
+            Address::Tcp(address) => println!("serving http://{address}/"),
+            Address::Unix(path) => println!("serving unix:{}", path.display()),
+        }
+    }
+    for report in running.driver_reports().iter().take(1) {
+        eprintln!("{}", report.line);
+    }
+    let report = running.wait().map_err(|error| error.to_string())?;
+    eprintln!("drained {} connections in {:?}, {} cut", report.open, report.took, report.cut);
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The body of a request, read on a thread.
+
+use crate::{error::BodyError, pipe::Pipe};
+use bytes::{Buf, Bytes};
+use http::HeaderMap;
+use std::{
+    fmt,
+    io::{self, Read},
+    sync::Arc,
+};
+
+/// The body of a request, read on a thread of the crew. The mirror of the async `Body`: reading blocks where that one
+/// waits, and the same limits hold.
+#[derive(Default)]
+pub struct Body {
+    pipe: Option<Arc<Pipe>>,
+    /// What is left of the piece being read.
+    piece: Bytes,
+    length: Option<u64>,
+    bytes_max: u64,
+    /// Bytes taken from the pipe.
+    read: u64,
+    ended: bool,
+}
+
+impl Body {
+    pub(crate) fn new(pipe: Option<(Arc<Pipe>, u64)>, length: Option<u64>) -> Self {
+        let (pipe, bytes_max) = pipe.map_or((None, 0), |(pipe, bytes_max)| (Some(pipe), bytes_max));
+        Self { ended: pipe.is_none(), pipe, piece: Bytes::new(), length, bytes_max, read: 0 }
+    }
+
+    /// True when the request announced no body, or the body is read to its end.
+    #[must_use]
+    pub fn is_end(&self) -> bool {
+        self.ended
+    }
+
+    /// Bytes announced by `Content-Length`; `Some(0)` without a body, `None` when only the end will tell.
+    #[must_use]
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// Bytes this body may have, in place of the gateway's `body_bytes_max`.
+    pub fn set_bytes_max(&mut self, bytes_max: u64) {
+        self.bytes_max = bytes_max;
+    }
+
+    /// The next piece. Blocks. `None` is the end; an error is final.
+    ///
+    /// # Errors
+    /// [`BodyError`] when the body breaks off, is too long, too slow, or malformed.
+    #[expect(clippy::should_implement_trait, reason = "mirrors the async name; the iterator is one call away")]
+    pub fn next(&mut self) -> Option<Result<Bytes, BodyError>> {
+        if !self.piece.is_empty() {
+            return Some(Ok(std::mem::take(&mut self.piece)));
+        }
+        if self.ended {
+            return None;
+        }
+        let pipe = self.pipe.as_ref()?;
+        if self.length.is_some_and(|length| length > self.bytes_max) {
+            return Some(Err(BodyError::TooLarge));
+        }
+        let next = pipe.pop_blocking();
+        if let Some(Ok(piece)) = &next {
+            self.read += piece.len() as u64;
+            if self.read > self.bytes_max {
+                pipe.leave();
+                return Some(Err(BodyError::TooLarge));
+            }
+        }
+        self.ended = next.is_none();
+        next
+    }
+
+    /// The whole body in one piece of memory. Blocks.
+    ///
+    /// # Errors
+    /// [`BodyError::TooLarge`] beyond `body_bytes_max`, and what [`Body::next`] can answer.
+    pub fn collect(&mut self) -> Result<Bytes, BodyError> {
+        let mut whole = Vec::new();
+        while let Some(piece) = self.next() {
+            whole.extend_from_slice(&piece?);
+        }
+        Ok(whole.into())
+    }
+
+    /// The trailers, once the body is read to its end and if there were any; the second call has none.
+    #[must_use]
+    pub fn trailers(&self) -> Option<HeaderMap> {
+        self.pipe.as_ref().filter(|_| self.ended).and_then(|pipe| pipe.take_trailers())
+    }
+}
+
+impl Read for Body {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        while self.piece.is_empty() {
+            match self.next() {
+                Some(piece) => self.piece = piece?,
+                None => return Ok(0),
+            }
+        }
+        let count = self.piece.len().min(buffer.len());
+        self.piece.copy_to_slice(&mut buffer[..count]);
+        Ok(count)
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if let Some(pipe) = &self.pipe {
+            pipe.leave();
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("length", &self.length).field("is_end", &self.ended).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_read_across_their_borders() {
+        let pipe = Pipe::new(100);
+        for piece in ["ab", "", "cde"] {
+            pipe.push(Bytes::from_static(piece.as_bytes()));
+        }
+        pipe.finish(Ok(()));
+        let mut body = Body::new(Some((pipe, 100)), None);
+        let mut two = [0; 2];
+        body.read_exact(&mut two[..1]).unwrap();
+        body.read_exact(&mut two).unwrap();
+        assert_eq!(&two, b"bc");
+        assert_eq!(body.collect().unwrap(), "de");
+        assert!(body.is_end());
+    }
+
+    #[test]
+    fn a_body_broken_off_is_an_error_not_an_end() {
+        let pipe = Pipe::new(100);
+        pipe.finish(Err(BodyError::Disconnected));
+        let error = Body::new(Some((pipe, 100)), None).read(&mut [0; 4]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+    }
+}

@@ -1,0 +1,25 @@
+//! The blocking mirror: the same nouns and methods, "blocks" for "waits".
+//!
+//! A handler that takes [`Request`](crate::blocking::Request) runs on a thread of the gateway's crew and may block
+//! for as long as it likes. Bodies are read with [`std::io::Read`] and written with [`std::io::Write`].
+//!
+//! ```
+//! use ringgate::{App, Response, blocking, post};
+//! use std::io::Read;
+//! fn lines(mut request: blocking::Request) -> std::io::Result<String> {
+//!     let mut text = String::new();
+//!     request.body_mut().read_to_string(&mut text)?;
+//!     Ok(format!("{} lines\n", text.lines().count()))
+//! }
+//! let app = App::new().route("/lines", post(lines));
+//! # let _ = app;
+//! ```
+
+mod body;
+mod request;
+pub(crate) mod response;
+pub(crate) mod run;
+pub(crate) mod writer;
+
+pub use body::Body;
+pub use request::Request;

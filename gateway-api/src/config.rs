@@ -1,0 +1,118 @@
+//! Every bound of the gateway above the grammar, each with its reason. Bounds of the grammar itself are in
+//! [`ringgate_protocols::limits::Limits`].
+
+use std::time::Duration;
+
+/// How much of everything. The defaults are safe for a port that faces the internet.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Limits of the wire grammar: bytes and numbers of field lines, chunk extensions, frames.
+    pub protocol: ringgate_protocols::limits::Limits,
+    /// Limits of HTTP/2: streams, windows, the abuse budget.
+    pub http2: ringgate_protocols::limits::Http2Limits,
+    /// Bytes of one request body; beyond it 413. 1 MiB is nginx's. A handler may raise it for its own request with
+    /// `Body::set_bytes_max` before it reads.
+    pub body_bytes_max: u64,
+    /// Bytes of an unread body that are received and thrown away so that the connection can live on; beyond it the
+    /// connection closes. 256 KiB cost less than a new connection.
+    pub drain_bytes_max: u64,
+    /// Bytes of a body that may wait between the wire and its handler, and between a handler and the wire; beyond it
+    /// the faster side waits. 64 KiB keep one connection of a fast network busy.
+    pub body_buffer_bytes_max: usize,
+    /// Bytes of responses that may wait for one connection; beyond it no further request of it is read. 256 KiB, half
+    /// of h2o's.
+    pub output_bytes_max: usize,
+    /// Connections of one core; beyond it new ones are closed at once. 100,000 idle ones hold about 50 MiB.
+    pub connections_max: usize,
+    /// Threads that run blocking handlers, for the whole gateway. 64 hide 20 ms waits at 3,000 requests per second.
+    pub blocking_threads_max: usize,
+    /// Blocking requests that wait for a thread; beyond it 503 with `Retry-After`. 256: at 20 ms and 64 threads the
+    /// last of them waits 80 ms.
+    pub blocking_queue_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            protocol: ringgate_protocols::limits::Limits::default(),
+            http2: ringgate_protocols::limits::Http2Limits::default(),
+            body_bytes_max: 1_048_576,
+            drain_bytes_max: 262_144,
+            body_buffer_bytes_max: 65_536,
+            output_bytes_max: 262_144,
+            connections_max: 100_000,
+            blocking_threads_max: 64,
+            blocking_queue_max: 256,
+        }
+    }
+}
+
+/// How long everything. Milliseconds, as the names say.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// From accept, or from the first byte of a later request, to the end of the head; then 408. 10 s is h2o's.
+    pub header_timeout_ms: u64,
+    /// A connection without a request lives this long. 75 s is nginx's.
+    pub idle_timeout_ms: u64,
+    /// A body or a response that is under way may stand this long before its rate is judged. 10 s.
+    pub progress_grace_ms: u64,
+    /// After the grace a body must come in, and a response go out, at this rate on average. 500 B/s is Apache's.
+    pub progress_bytes_per_s_min: u64,
+    /// The handler's time from the end of the head to its response; 0 for none, which is the default: only the
+    /// application knows. Then 503 and the handler is dropped.
+    pub request_timeout_ms: u64,
+    /// After the last response: how long the peer's remaining bytes are read and thrown away before the socket
+    /// closes, so that no reset destroys the response (RFC 9112 section 9.6). 2 s, a few round trips.
+    pub linger_timeout_ms: u64,
+    /// How long `Gateway::run` lets running exchanges go on after a signal. 30 s, what supervisors wait before they
+    /// kill.
+    pub drain_timeout_ms: u64,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            header_timeout_ms: 10_000,
+            idle_timeout_ms: 75_000,
+            progress_grace_ms: 10_000,
+            progress_bytes_per_s_min: 500,
+            request_timeout_ms: 0,
+            linger_timeout_ms: 2_000,
+            drain_timeout_ms: 30_000,
+        }
+    }
+}
+
+impl Timeouts {
+    /// The time that `bytes` may take on their way: the grace, and then the minimum rate.
+    pub(crate) fn progress(&self, bytes: u64) -> Duration {
+        let rate = self.progress_bytes_per_s_min.max(1);
+        Duration::from_millis(self.progress_grace_ms) + Duration::from_millis(bytes.saturating_mul(1000) / rate)
+    }
+}
+
+/// Limits and timeouts together: what a gateway is configured with.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Config {
+    /// How much.
+    pub limits: Limits,
+    /// How long.
+    pub timeouts: Timeouts,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_grace_then_rate() {
+        let timeouts = Timeouts::default();
+        assert_eq!(timeouts.progress(0), Duration::from_secs(10));
+        assert_eq!(timeouts.progress(5_000), Duration::from_secs(20));
+        let odd = Timeouts { progress_bytes_per_s_min: 0, ..Timeouts::default() };
+        assert!(odd.progress(u64::MAX) > Duration::from_secs(10), "a rate of zero does not divide by zero");
+    }
+}

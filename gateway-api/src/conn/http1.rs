@@ -1,0 +1,254 @@
+//! HTTP/1.0 and HTTP/1.1 on one connection: what comes in is answered in order, and leaves in one send.
+
+use crate::{
+    body::{Body, Inbound},
+    conn::{
+        exchange::Exchange,
+        output::{self, Written},
+        wire::Wire,
+    },
+    features::Features,
+    request::{HeadBytes, Request},
+};
+use ringgate_protocols::{
+    http::options::UpgradeOffer,
+    http1::{
+        connection::{Connection, Drain, Event, RequestFacts, Then},
+        error::Fault,
+        framing,
+    },
+};
+use ringgate_runtime::{buffer::SendBuf, net::ByteStream};
+use std::{
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+/// What becomes of the socket when HTTP/1 is done with it.
+pub(crate) enum Next {
+    /// Closed in stages.
+    Close,
+    /// The peer has gone: there is nothing to close politely.
+    Gone,
+}
+
+/// What a round over the input came to.
+pub(crate) enum Flow {
+    /// Everything complete is answered.
+    Wait,
+    /// As much is answered as may wait for the wire.
+    Full,
+    /// A handler that is not ready, a body, a stream: the exchange takes over.
+    Exchange(Box<Exchange>),
+    Close,
+    Gone,
+}
+
+/// Serves a connection until it ends. Between requests this future holds the socket, the machine and the timer, and
+/// nothing else; what a running exchange needs is boxed and exists as long as it runs.
+pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>) -> Next {
+    let mut machine = Connection::new();
+    loop {
+        let mut flow = poll_fn(|cx| poll_round(wire, &mut machine, cx)).await;
+        if let Flow::Exchange(exchange) = flow {
+            flow = Box::pin(exchange.run(wire, &mut machine)).await;
+        }
+        match flow {
+            Flow::Close => return Next::Close,
+            Flow::Gone => return Next::Gone,
+            Flow::Wait | Flow::Full | Flow::Exchange(_) => {}
+        }
+    }
+}
+
+/// Receives and answers, until there is something to do that takes longer than a turn.
+fn poll_round<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut Context<'_>) -> Poll<Flow> {
+    let mut is_fresh = wire.input.is_empty();
+    loop {
+        if !is_fresh {
+            // One send at a time, and no answer before the last ones are on their way: a client that pipelines
+            // without reading is not read.
+            if wire.stream.is_sending() && ready!(wire.poll_flushed(cx)).is_err() {
+                return Poll::Ready(Flow::Gone);
+            }
+            match answer(wire, machine, cx) {
+                Flow::Wait => {}
+                Flow::Full => continue,
+                flow => return Poll::Ready(flow),
+            }
+        }
+        is_fresh = false;
+        match wire.poll_input(cx) {
+            Poll::Ready(Ok(true)) => {}
+            Poll::Ready(Ok(false)) => return Poll::Ready(end_of_input(wire, machine)),
+            Poll::Ready(Err(_)) => return Poll::Ready(Flow::Gone),
+            Poll::Pending => return poll_quiet(wire, machine, cx),
+        }
+    }
+}
+
+/// Nothing to read: the connection waits, until the deadline or a drain.
+fn poll_quiet<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut Context<'_>) -> Poll<Flow> {
+    wire.leave_waker(cx);
+    let is_idle = machine.is_idle() && wire.input.is_empty();
+    if is_idle && wire.core().shared.draining.get() {
+        return Poll::Ready(Flow::Close);
+    }
+    ready!(wire.poll_deadline(cx));
+    let counters = &wire.core().shared.counters;
+    if wire.stream.is_sending() {
+        counters.timeouts_send.up();
+        return Poll::Ready(Flow::Gone);
+    }
+    if is_idle {
+        counters.timeouts_idle.up();
+        return Poll::Ready(Flow::Close);
+    }
+    counters.timeouts_header.up();
+    let mut buf = wire.core().handle().take_send_buf();
+    fault(wire, machine, &mut buf, Fault::HeaderTimeout);
+    wire.send(buf);
+    Poll::Ready(Flow::Close)
+}
+
+/// The peer sends nothing more. What was asked is answered already.
+fn end_of_input<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection) -> Flow {
+    match machine.handle_end_of_input(wire.input.bytes()) {
+        Ok(()) => Flow::Close,
+        Err(_) => {
+            wire.core().shared.counters.disconnects.up();
+            Flow::Close
+        }
+    }
+}
+
+/// The heart: every complete request in the input is dispatched, answered, and its answer put behind the others.
+fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut Context<'_>) -> Flow {
+    let core = wire.link.core.clone();
+    let limits = &core.shared.config.limits;
+    let mut buf = core.handle().take_send_buf();
+    let mut request = core.shared.requests.take();
+    let was_idle = machine.is_idle();
+    let mut has_answered = false;
+    let flow = loop {
+        if buf.tail().len() > limits.output_bytes_max {
+            break Flow::Full;
+        }
+        let step = match machine.handle_input(wire.input.bytes(), request.head_mut(), &limits.protocol) {
+            Ok(step) => step,
+            Err(reason) => {
+                fault(wire, machine, &mut buf, reason);
+                break Flow::Close;
+            }
+        };
+        let facts = match step.event {
+            Event::Request(facts) => facts,
+            Event::NeedInput => {
+                wire.input.consume(step.consumed);
+                break Flow::Wait;
+            }
+            // The rest of a body that nobody read: thrown away by the machine.
+            Event::Body(_) | Event::Trailers | Event::End => {
+                wire.input.consume(step.consumed);
+                continue;
+            }
+            Event::Busy | Event::Closed => break Flow::Close,
+        };
+        let inbound = accept(wire, &mut request, facts, step.consumed);
+        if core.shared.draining.get() {
+            machine.close_after_response();
+        }
+        let mut begun = wire.table.begin(&core, &mut request);
+        let polled = if inbound.is_some() { begun.take_ready() } else { wire.table.poll(&core, &mut begun, cx) };
+        let Poll::Ready(mut response) = polled else {
+            let shared = std::mem::replace(&mut request, core.shared.requests.take());
+            break Flow::Exchange(Box::new(Exchange::of_handler(&core, shared, begun, inbound)));
+        };
+        wire.table.finish(&core, &begun, &request, &mut response);
+        output::hints_before(machine, &core, &mut buf, &request, &mut response);
+        match output::respond(machine, &core, &mut buf, response) {
+            Written::Whole(Then::KeepAlive) => {}
+            Written::Whole(Then::Drain) => match machine.begin_drain(&limits.protocol) {
+                Drain::Done | Drain::Reading => {}
+                Drain::Close(_) => break Flow::Close,
+            },
+            Written::Whole(Then::Close(_) | Then::Switch) => break Flow::Close,
+            Written::Begun(payload, trailers) => {
+                let shared = std::mem::replace(&mut request, core.shared.requests.take());
+                let exchange = Exchange::of_handler(&core, shared, begun, inbound);
+                let buf = std::mem::take(&mut buf);
+                break Flow::Exchange(Box::new(exchange.with_response(buf, payload, trailers)));
+            }
+        }
+        has_answered = true;
+        if !request.is_unshared() {
+            // A handler keeps it; the next request gets a shell of its own.
+            request = core.shared.requests.take();
+        }
+    };
+    wire.send(buf);
+    core.shared.requests.give(request);
+    set_deadline(wire, machine, was_idle, has_answered);
+    flow
+}
+
+/// Idle from now on, or in a head that began now; a head that goes on, and the first one since accept, keep their time.
+fn set_deadline<S: ByteStream>(wire: &mut Wire<S>, machine: &Connection, was_idle: bool, has_answered: bool) {
+    let timeouts = &wire.link.core.shared.config.timeouts;
+    let (idle, header) = (timeouts.idle_timeout_ms, timeouts.header_timeout_ms);
+    wire.has_served |= has_answered;
+    match (machine.is_idle(), has_answered) {
+        (true, true) => wire.allow(idle),
+        (false, true) => wire.allow(header),
+        (false, false) if was_idle && wire.has_served => wire.allow(header),
+        _ => {}
+    }
+}
+
+/// Makes the head that the machine has read a request of this connection. Answers the driver's end of its body.
+fn accept<S: ByteStream>(
+    wire: &mut Wire<S>,
+    request: &mut Request,
+    facts: RequestFacts,
+    consumed: usize,
+) -> Option<Rc<Inbound>> {
+    let config = &wire.link.core.shared.config;
+    let (lease, start) = wire.input.share();
+    request.locate(HeadBytes::Lease(lease), start);
+    wire.input.consume(consumed);
+    let is_new = request.version() != http::Version::HTTP_10;
+    let features = Features {
+        trailers: is_new && facts.accepts_trailers && !facts.is_head,
+        early_hints: is_new,
+        push: false,
+        streaming: is_new,
+        full_duplex: facts.body != framing::Body::None,
+        keep_alive: facts.keep_alive,
+        multiplexed: false,
+        upgrade: facts.upgrade != UpgradeOffer::None,
+        websocket: false,
+    };
+    let timeout = config.timeouts.request_timeout_ms;
+    let deadline = (timeout > 0).then(|| wire.link.core.handle().now() + Duration::from_millis(timeout));
+    request.attach(&wire.link, features, deadline);
+    let declared = match facts.body {
+        framing::Body::None => return None,
+        framing::Body::Known(bytes) => Some(bytes),
+        framing::Body::Chunked => None,
+    };
+    let limits = &config.limits;
+    let inbound = Inbound::new(declared, limits.body_bytes_max, limits.body_buffer_bytes_max);
+    request.set_body(Body::new(inbound.clone()));
+    Some(inbound)
+}
+
+/// Answers what the peer did wrong, if it can be answered; in any case nothing more is read.
+pub(crate) fn fault<S: ByteStream>(wire: &Wire<S>, machine: &mut Connection, buf: &mut SendBuf, fault: Fault) {
+    let core = wire.core();
+    if core.shared.with_stamp(None, |block| machine.send_fault(buf.tail(), fault, block)) {
+        core.shared.counters.requests_malformed.up();
+        core.shared.counters.response(fault.status());
+    }
+}

@@ -1,0 +1,84 @@
+//! One stream that is under way.
+
+use crate::{
+    body::Inbound,
+    conn::{
+        http2::{
+            outbound::{self, Notices, Outbound},
+            pieces::Pieces,
+        },
+        wire::Wire,
+    },
+    core::Core,
+    dispatch::Begun,
+    request::Request,
+    response::ChunkStream,
+};
+use http::HeaderMap;
+use ringgate_protocols::http2::stream::StreamKey;
+use ringgate_runtime::{net::ByteStream, task::JoinHandle};
+use std::rc::Rc;
+
+/// What the driver holds of a stream whose exchange takes longer than a turn. Dropping it cancels the handler.
+pub(crate) struct Live {
+    pub(crate) key: StreamKey,
+    pub(crate) is_head: bool,
+    /// The driver's hold on the request, until the response has begun.
+    pub(crate) request: Option<Request>,
+    pub(crate) inbound: Option<Rc<Inbound>>,
+    /// Bytes of the request body whose window was given back.
+    pub(crate) released: u64,
+    /// The client waits for a 100 before it sends the body.
+    pub(crate) expects_continue: bool,
+    /// The handler, or what makes the body of the response.
+    pub(crate) task: Option<JoinHandle<()>>,
+    /// Body bytes that were offered to the machine and not granted.
+    pub(crate) pieces: Pieces,
+    pub(crate) outbound: Option<Rc<Outbound>>,
+    pub(crate) trailers: Option<Box<HeaderMap>>,
+}
+
+impl Live {
+    pub(crate) fn new(key: StreamKey, is_head: bool) -> Self {
+        Self {
+            key,
+            is_head,
+            request: None,
+            inbound: None,
+            released: 0,
+            expects_continue: false,
+            task: None,
+            pieces: Pieces::default(),
+            outbound: None,
+            trailers: None,
+        }
+    }
+
+    /// Lets the handler go on as a task of its own.
+    pub(crate) fn begin<S: ByteStream>(
+        &mut self,
+        wire: &Wire<S>,
+        begun: Begun,
+        request: Request,
+        notices: &Rc<Notices>,
+    ) {
+        let core = wire.link.core.clone();
+        let handle = core.handle().clone();
+        let answer = outbound::answer(core, wire.table.clone(), self.key, request, begun, notices.clone());
+        self.task = Some(handle.spawn("stream", answer));
+    }
+
+    /// Lets the body of the response be made by a task of its own.
+    pub(crate) fn stream(
+        &mut self,
+        core: &Core,
+        chunks: ChunkStream,
+        trailers: Option<Box<HeaderMap>>,
+        notices: &Rc<Notices>,
+    ) {
+        let outbound = Rc::new(Outbound::with_trailers(trailers));
+        let pump = outbound::pump(core.clone(), self.key, chunks, outbound.clone(), notices.clone());
+        self.outbound = Some(outbound);
+        self.task = Some(core.handle().spawn("response body", pump));
+    }
+}

@@ -1,0 +1,63 @@
+//! The drivers: the only files that name both runtime and protocols.
+
+pub(crate) mod exchange;
+pub(crate) mod http1;
+pub(crate) mod http2;
+pub(crate) mod input;
+pub(crate) mod output;
+pub(crate) mod wire;
+
+use crate::conn::wire::Wire;
+use ringgate_protocols::preface::{Preface, detect};
+use ringgate_runtime::{buffer::SendBuf, net::ByteStream};
+use std::{future::poll_fn, task::{Context, Poll}};
+
+/// Serves one connection, whatever it speaks, to its end.
+pub(crate) async fn serve<S: ByteStream>(mut wire: Wire<S>) {
+    let canned: &[u8] = match poll_fn(|cx| poll_preface(&mut wire, cx)).await {
+        Some(Preface::Http1) => match http1::serve(&mut wire).await {
+            http1::Next::Close => &[],
+            http1::Next::Gone => return,
+        },
+        Some(Preface::Http2) => match http2::serve(&mut wire).await {
+            http1::Next::Close => &[],
+            http1::Next::Gone => return,
+        },
+        Some(Preface::Tls) => TLS_REFUSED,
+        _ => return,
+    };
+    wire.send(SendBuf::from_vec(canned.to_vec()));
+    Box::pin(wire.close()).await;
+}
+
+/// Not served here: the fatal alert handshake_failure (RFC 8446 section 6.2).
+const TLS_REFUSED: &[u8] = b"\x15\x03\x01\0\x02\x02\x28";
+
+/// What the first bytes announce; `None` when nothing is to be answered: the peer left, nothing came in time, or the
+/// gateway is draining.
+fn poll_preface<S: ByteStream>(wire: &mut Wire<S>, cx: &mut Context<'_>) -> Poll<Option<Preface>> {
+    loop {
+        match detect(wire.input.bytes()) {
+            Preface::NeedMore => {}
+            preface => return Poll::Ready(Some(preface)),
+        }
+        match wire.poll_input(cx) {
+            Poll::Ready(Ok(true)) => {}
+            // Not even the first bytes of a protocol, but the HTTP/1 machine knows what to say about them.
+            Poll::Ready(Ok(false)) if !wire.input.is_empty() => return Poll::Ready(Some(Preface::Http1)),
+            Poll::Ready(_) => return Poll::Ready(None),
+            Poll::Pending => break,
+        }
+    }
+    wire.leave_waker(cx);
+    if wire.core().shared.draining.get() && wire.input.is_empty() {
+        return Poll::Ready(None);
+    }
+    if wire.poll_deadline(cx).is_pending() {
+        return Poll::Pending;
+    }
+    wire.core().shared.counters.timeouts_header.up();
+    // With a few bytes in it is a head that did not come in time: 408. Without any there is nobody to talk to.
+    let is_begun = !wire.input.is_empty();
+    Poll::Ready(is_begun.then_some(Preface::Http1))
+}

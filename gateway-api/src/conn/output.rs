@@ -1,0 +1,168 @@
+//! Responses on their way out over HTTP/1: into the block, or lent from where they are.
+
+use crate::{
+    core::Core,
+    features::{Features, TrailersForm},
+    request::Request,
+    response::{Payload, Response},
+    stream::{Chunk, Content},
+};
+use http::{HeaderMap, HeaderName, StatusCode, header};
+use ringgate_protocols::http1::{
+    connection::{Connection, Then},
+    encode::{BodyFraming, BodyLength, ResponseHead},
+    error::Misuse,
+};
+use ringgate_runtime::buffer::{Piece, SendBuf};
+
+/// A body below this is copied behind its head: cheaper than one more piece in the send.
+const COPIED_BYTES_MAX: usize = 4096;
+
+/// What has become of a response.
+pub(crate) enum Written {
+    /// It is in the block, as a whole.
+    Whole(Then),
+    /// Its head is in the block; the body comes by and by.
+    Begun(Payload, Option<Box<HeaderMap>>),
+}
+
+/// Writes what can be written of a response at once. What a handler got wrong becomes a 500.
+#[inline]
+pub(crate) fn respond(machine: &mut Connection, core: &Core, buf: &mut SendBuf, mut response: Response) -> Written {
+    core.shared.counters.response(response.status);
+    match write(machine, core, buf, &mut response) {
+        Ok(written) => written,
+        Err(_) => misused(machine, core, buf),
+    }
+}
+
+#[inline]
+fn write(
+    machine: &mut Connection,
+    core: &Core,
+    buf: &mut SendBuf,
+    response: &mut Response,
+) -> Result<Written, Misuse> {
+    let output_bytes_max = core.shared.config.limits.output_bytes_max;
+    core.shared.with_stamp(response.content_type, |block| {
+        let ours = |name: &HeaderName| *name == header::DATE || *name == header::SERVER;
+        let fields = response.fields.iter().filter(|(name, _)| !ours(name)).map(|(name, value)| (name, value));
+        let head = ResponseHead { status: response.status, block, fields };
+        let body: &[u8] = match &response.body {
+            Payload::Empty => &[],
+            Payload::Static(bytes) => bytes,
+            Payload::Bytes(bytes) => bytes,
+            Payload::Stream { length, .. } | Payload::Writer { length, .. } => {
+                let length = length.map_or(BodyLength::Unknown, BodyLength::Known);
+                let framing = machine.send_head(buf.tail(), head, length)?;
+                return match framing {
+                    BodyFraming::None => Ok(Written::Whole(machine.send_end(buf.tail(), [])?)),
+                    BodyFraming::Tunnel => Ok(Written::Whole(Then::Switch)),
+                    _ => Ok(Written::Begun(std::mem::take(&mut response.body), response.trailers.take())),
+                };
+            }
+        };
+        if body.len() <= COPIED_BYTES_MAX {
+            let limits = &core.shared.config.limits.protocol;
+            return machine.send_response(buf.tail(), head, body, limits).map(Written::Whole);
+        }
+        let (length, is_long) = (body.len() as u64, body.len() > output_bytes_max);
+        match machine.send_head(buf.tail(), head, BodyLength::Known(length))? {
+            BodyFraming::None => {}
+            BodyFraming::Tunnel => return Ok(Written::Whole(Then::Switch)),
+            _ if is_long => return Ok(Written::Begun(std::mem::take(&mut response.body), None)),
+            _ => {
+                machine.send_data_start(buf.tail(), length)?;
+                buf.push(match std::mem::take(&mut response.body) {
+                    Payload::Static(bytes) => Piece::Static(bytes),
+                    Payload::Bytes(bytes) => Piece::Shared(bytes),
+                    _ => unreachable!("the other bodies have no bytes at hand"),
+                });
+                machine.send_data_end(buf.tail(), length);
+            }
+        }
+        machine.send_end(buf.tail(), []).map(Written::Whole)
+    })
+}
+
+#[cold]
+fn misused(machine: &mut Connection, core: &Core, buf: &mut SendBuf) -> Written {
+    core.shared.counters.responses_misused.up();
+    let mut response = Response::text("internal error\n").status(StatusCode::INTERNAL_SERVER_ERROR);
+    match write(machine, core, buf, &mut response) {
+        Ok(written) => written,
+        // The head was out already: only the end of the connection can tell the peer.
+        Err(misuse) => Written::Whole(Then::Close(ringgate_protocols::http1::close::CloseReason::Misuse(misuse))),
+    }
+}
+
+/// Writes a piece of a streamed body, or its trailers, which then are kept for the end.
+pub(crate) fn data(
+    machine: &mut Connection,
+    buf: &mut SendBuf,
+    chunk: Chunk,
+    features: Features,
+) -> Result<Option<Box<HeaderMap>>, Misuse> {
+    match chunk.content {
+        Content::Data(piece) => {
+            let length = piece.as_slice().len();
+            if length == 0 {
+                return Ok(None);
+            }
+            machine.send_data_start(buf.tail(), length as u64)?;
+            if length <= COPIED_BYTES_MAX {
+                buf.tail().extend_from_slice(piece.as_slice());
+            } else {
+                buf.push(piece);
+            }
+            machine.send_data_end(buf.tail(), length as u64);
+            Ok(None)
+        }
+        Content::Trailers { fields, form } => {
+            let sent = features.trailers && machine.sends_trailers();
+            if let Some(form) = form {
+                form.set(Some(if sent { TrailersForm::Sent } else { TrailersForm::Dropped }));
+            }
+            Ok(Some(fields))
+        }
+    }
+}
+
+/// Ends a streamed body.
+pub(crate) fn end(
+    machine: &mut Connection,
+    buf: &mut SendBuf,
+    trailers: Option<&HeaderMap>,
+    features: Features,
+) -> Result<Then, Misuse> {
+    let trailers = trailers.filter(|_| features.trailers);
+    machine.send_end(buf.tail(), trailers.into_iter().flatten())
+}
+
+/// Sends early hints that a handler has left as a 103.
+pub(crate) fn hints(machine: &mut Connection, core: &Core, buf: &mut SendBuf, request: &Request) {
+    if !request.has_hints() || !request.features().early_hints {
+        return;
+    }
+    let links = request.take_hints();
+    let fields = links.iter().map(|link| (&header::LINK, link));
+    if machine.send_interim(buf.tail(), StatusCode::EARLY_HINTS, fields) == Ok(true) {
+        core.shared.counters.response(StatusCode::EARLY_HINTS);
+    }
+}
+
+/// The same, ahead of the final response: what cannot go out as 103 becomes fields of the response.
+#[inline]
+pub(crate) fn hints_before(
+    machine: &mut Connection,
+    core: &Core,
+    buf: &mut SendBuf,
+    request: &Request,
+    response: &mut Response,
+) {
+    if request.has_hints() {
+        hints(machine, core, buf, request);
+        request.take_hints().into_iter().for_each(|link| response.append(header::LINK, link));
+    }
+    request.set_answered();
+}

@@ -1,0 +1,139 @@
+//! The socket's side of a connection: bytes, the one timer, and the end.
+
+use crate::{
+    conn::input::Input,
+    core::Core,
+    dispatch::Table,
+    request::Link,
+};
+use ringgate_runtime::{
+    buffer::SendBuf,
+    net::ByteStream,
+    time::{Instant, Sleep},
+};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+/// What the drivers of all protocols hold of a connection. Small: it is most of what an idle connection costs.
+pub(crate) struct Wire<S> {
+    pub(crate) stream: S,
+    pub(crate) input: Input,
+    pub(crate) link: Rc<Link>,
+    pub(crate) table: Rc<Table>,
+    /// When what is awaited must have come: a head, the next request, the end of a send. One timer serves them all.
+    pub(crate) deadline: Instant,
+    /// A request has been answered on it.
+    pub(crate) has_served: bool,
+    sleep: Sleep,
+}
+
+/// The connection is over: the peer has gone, or takes nothing any more.
+#[derive(Debug)]
+pub(crate) struct Gone;
+
+impl<S: ByteStream> Wire<S> {
+    /// A connection that was just accepted: its first head must come within `header_timeout_ms`.
+    pub(crate) fn new(stream: S, link: Rc<Link>, table: Rc<Table>) -> Self {
+        let handle = link.core.handle();
+        let timeout = Duration::from_millis(link.core.shared.config.timeouts.header_timeout_ms);
+        let deadline = handle.now() + timeout;
+        let sleep = handle.sleep_until(deadline);
+        Self { stream, input: Input::default(), link, table, deadline, has_served: false, sleep }
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.link.core
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.core().handle().now()
+    }
+
+    /// What is awaited must come within so many milliseconds from now.
+    pub(crate) fn allow(&mut self, milliseconds: u64) {
+        self.deadline = self.now() + Duration::from_millis(milliseconds);
+    }
+
+    /// Ready when the deadline has passed.
+    #[inline]
+    pub(crate) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.sleep.reset(self.deadline);
+        Pin::new(&mut self.sleep).poll(cx)
+    }
+
+    /// Lets a drain find this connection while it waits.
+    #[inline]
+    pub(crate) fn leave_waker(&self, cx: &Context<'_>) {
+        let mut kept = self.link.waker.borrow_mut();
+        if !kept.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *kept = Some(cx.waker().clone());
+        }
+    }
+
+    /// Sends, or gives the memory back if there is nothing to send.
+    #[inline]
+    pub(crate) fn send(&mut self, buf: SendBuf) {
+        if buf.is_empty() {
+            self.core().handle().recycle_send_buf(buf);
+        } else {
+            self.stream.start_send(buf);
+        }
+    }
+
+    /// The time that a send in flight may take, if it began now.
+    pub(crate) fn send_allowance(&self, bytes: usize) -> Instant {
+        self.now() + self.core().shared.config.timeouts.progress(bytes as u64)
+    }
+
+    /// Waits until everything has gone out, until the deadline.
+    pub(crate) fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        match self.stream.poll_sent(cx) {
+            Poll::Ready(sent) => Poll::Ready(sent.map_err(|_| Gone)),
+            Poll::Pending => {
+                ready!(self.poll_deadline(cx));
+                self.core().shared.counters.timeouts_send.up();
+                Poll::Ready(Err(Gone))
+            }
+        }
+    }
+
+    /// More input: true, or false at the end of the peer's side.
+    #[inline]
+    pub(crate) fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let lease = ready!(self.stream.poll_recv(cx))?;
+        let more = !lease.is_empty();
+        self.input.push(lease);
+        Poll::Ready(Ok(more))
+    }
+
+    /// Closes in stages, so that no reset destroys what was sent last: half-close, then read until the peer closes
+    /// too, the time is up, or more has come than it would be worth (RFC 9112 section 9.6).
+    pub(crate) async fn close(mut self) {
+        self.input = Input::Empty;
+        self.deadline = self.send_allowance(self.core().shared.config.limits.output_bytes_max);
+        if poll_fn(|cx| self.poll_flushed(cx)).await.is_err() {
+            return;
+        }
+        self.stream.shutdown_write();
+        self.allow(self.core().shared.config.timeouts.linger_timeout_ms);
+        let mut bytes_left = self.core().shared.config.limits.drain_bytes_max;
+        poll_fn(|cx| {
+            while let Poll::Ready(received) = self.stream.poll_recv(cx) {
+                match received {
+                    Ok(lease) if !lease.is_empty() && lease.len() as u64 <= bytes_left => {
+                        bytes_left -= lease.len() as u64;
+                    }
+                    _ => return Poll::Ready(()),
+                }
+            }
+            self.poll_deadline(cx)
+        })
+        .await;
+    }
+}

@@ -1,0 +1,262 @@
+//! One core's share of a gateway: what its handlers may ask for, and what its connections have in common.
+
+use crate::{
+    config::Config,
+    counters::{GatewayCounters, Metrics},
+    request::RequestPool,
+};
+use http::{HeaderName, HeaderValue, header};
+use ringgate_protocols::http2::request::HeadPool;
+use ringgate_runtime::{executor::Handle, offload::Crew};
+use smallvec::SmallVec;
+use std::{
+    any::{Any, TypeId, type_name},
+    cell::{Cell, RefCell},
+    fmt,
+    rc::Rc,
+    sync::Arc,
+    time::SystemTime,
+};
+
+/// One core of a gateway, as its application factory and its handlers see it. Cheap to clone, never leaves its core.
+///
+/// ```
+/// use ringgate::{App, Core, Request};
+/// use std::{cell::Cell, rc::Rc};
+/// // Called once on every core: what it makes is that core's own and needs no lock.
+/// fn application(core: &Core) -> App {
+///     let served = Rc::new(Cell::new(0));
+///     let index = core.index();
+///     App::new().route("/served", move |_: &Request| {
+///         served.set(served.get() + 1);
+///         format!("core {index} has served {} requests\n", served.get())
+///     })
+/// }
+/// # let _ = ringgate::Gateway::builder(application);
+/// ```
+#[derive(Clone)]
+pub struct Core {
+    pub(crate) shared: Rc<Shared>,
+}
+
+/// What all connections of a core share. Fields are for the drivers.
+pub(crate) struct Shared {
+    pub(crate) handle: Handle,
+    pub(crate) config: Config,
+    pub(crate) crew: Crew,
+    pub(crate) counters: Arc<GatewayCounters>,
+    pub(crate) metrics: Metrics,
+    /// No further request is taken on any connection: responses say `Connection: close`.
+    pub(crate) draining: Cell<bool>,
+    pub(crate) requests: RequestPool,
+    pub(crate) heads: RefCell<HeadPool>,
+    values: RefCell<Values>,
+    stamps: RefCell<[Stamp; STAMPS]>,
+    states: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
+}
+
+impl Core {
+    pub(crate) fn new(handle: Handle, config: Config, crew: Crew, metrics: Metrics) -> Self {
+        let mut config = config;
+        // Body limits are kept where the application can change them for its own request.
+        config.limits.protocol.body_bytes_max = u64::MAX;
+        config.limits.protocol.drain_bytes_max = config.limits.drain_bytes_max;
+        let counters = Arc::new(GatewayCounters::default());
+        metrics.register(handle.core(), counters.clone(), handle.counters());
+        let shared = Shared {
+            handle,
+            config,
+            crew,
+            counters,
+            metrics,
+            draining: Cell::new(false),
+            requests: RequestPool::default(),
+            heads: RefCell::default(),
+            values: RefCell::default(),
+            stamps: RefCell::default(),
+            states: RefCell::default(),
+        };
+        Self { shared: Rc::new(shared) }
+    }
+
+    /// This core's number, from 0.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.shared.handle.core()
+    }
+
+    /// The executor of this core: spawn, sleep, connect.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.shared.handle
+    }
+
+    /// The counters of all cores.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// The threads that run blocking handlers; also for blocking work of an async handler.
+    #[must_use]
+    pub fn crew(&self) -> &Crew {
+        &self.shared.crew
+    }
+
+    /// True once the gateway is told to stop: long exchanges should come to their end.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.shared.draining.get()
+    }
+
+    /// The application state of type `T`, set with `App::state`.
+    ///
+    /// # Panics
+    /// When no state of this type was set: a mistake of the program, answered with 500.
+    #[must_use]
+    pub fn state<T: 'static>(&self) -> Rc<T> {
+        let states = self.shared.states.borrow();
+        let found = states.iter().find(|(id, _)| *id == TypeId::of::<T>()).map(|(_, state)| state.clone());
+        match found.and_then(|state| state.downcast::<T>().ok()) {
+            Some(state) => state,
+            None => panic!("no application state of type {}: set it with App::state", type_name::<T>()),
+        }
+    }
+
+    pub(crate) fn add_states(&self, states: Vec<(TypeId, Rc<dyn Any>)>) {
+        self.shared.states.borrow_mut().extend(states);
+    }
+}
+
+impl Shared {
+    /// Calls `write` with the lines every response carries, `server` and `date`, and that of its content type. They
+    /// are made anew once a second (RFC 9110 section 6.6.1).
+    #[inline]
+    pub(crate) fn with_stamp<R>(&self, content_type: Option<&'static str>, write: impl FnOnce(&[u8]) -> R) -> R {
+        let second = self.handle.now().as_nanos() / 1_000_000_000 + 1;
+        let place = content_type.map_or(0, |text| 1 + (text.as_ptr() as usize >> 3) % (STAMPS - 1));
+        let mut stamps = self.stamps.borrow_mut();
+        let stamp = &mut stamps[place];
+        let same = match (stamp.content_type, content_type) {
+            (Some(known), Some(text)) => std::ptr::eq(known, text),
+            (known, text) => known.is_none() && text.is_none(),
+        };
+        if stamp.second != second || !same {
+            stamp.renew(second, content_type, self.handle.wall_clock());
+        }
+        write(&stamp.lines)
+    }
+}
+
+/// A field of a response.
+pub(crate) type FieldRef<'a> = (&'a HeaderName, &'a HeaderValue);
+
+impl Shared {
+    /// The same for HTTP/2, which wants fields and not lines: `server`, `date`, and length and type of the content.
+    pub(crate) fn with_values<R>(
+        &self,
+        length: Option<u64>,
+        content_type: Option<&'static str>,
+        write: impl FnOnce(&[FieldRef<'_>]) -> R,
+    ) -> R {
+        let second = self.handle.now().as_nanos() / 1_000_000_000 + 1;
+        let mut values = self.values.borrow_mut();
+        if values.second != second {
+            values.renew(second, self.handle.wall_clock());
+        }
+        if let Some(length) = length {
+            values.learn(length);
+        }
+        // Text of the program, but no text may end a line: what could is left out.
+        let content_type = content_type.filter(|text| text.bytes().all(|byte| matches!(byte, 0x20..=0x7e)));
+        let content_type = content_type.map(HeaderValue::from_static);
+        let mut fields: SmallVec<[FieldRef<'_>; 4]> = SmallVec::new();
+        fields.push((&header::SERVER, &values.server));
+        fields.push((&header::DATE, &values.date));
+        if let Some((_, length)) = length.and_then(|length| values.lengths[Values::place(length)].as_ref()) {
+            fields.push((&header::CONTENT_LENGTH, length));
+        }
+        if let Some(value) = &content_type {
+            fields.push((&header::CONTENT_TYPE, value));
+        }
+        write(&fields)
+    }
+}
+
+/// Values that many responses share.
+struct Values {
+    second: u64,
+    server: HeaderValue,
+    date: HeaderValue,
+    /// By their last bits: the lengths of what is asked for again and again.
+    lengths: [Option<(u64, HeaderValue)>; LENGTHS],
+}
+
+/// Lengths that are kept as text.
+const LENGTHS: usize = 16;
+
+impl Default for Values {
+    fn default() -> Self {
+        Self {
+            second: 0,
+            server: HeaderValue::from_static("ringgate"),
+            date: HeaderValue::from_static(""),
+            lengths: [const { None }; LENGTHS],
+        }
+    }
+}
+
+impl Values {
+    const fn place(length: u64) -> usize {
+        length as usize % LENGTHS
+    }
+
+    fn learn(&mut self, length: u64) {
+        let place = &mut self.lengths[Self::place(length)];
+        if place.as_ref().is_none_or(|(known, _)| *known != length) {
+            *place = Some((length, HeaderValue::from(length)));
+        }
+    }
+
+    #[cold]
+    fn renew(&mut self, second: u64, time: SystemTime) {
+        self.second = second;
+        let mut text = Vec::with_capacity(29);
+        crate::date::write(time, &mut text);
+        self.date = HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""));
+    }
+}
+
+/// The stamps of a core: one without content type, and some by its address.
+const STAMPS: usize = 8;
+
+#[derive(Default)]
+struct Stamp {
+    second: u64,
+    content_type: Option<&'static str>,
+    lines: Vec<u8>,
+}
+
+impl Stamp {
+    #[cold]
+    fn renew(&mut self, second: u64, content_type: Option<&'static str>, time: SystemTime) {
+        self.second = second;
+        self.content_type = content_type;
+        self.lines.clear();
+        self.lines.extend_from_slice(b"server: ringgate\r\ndate: ");
+        crate::date::write(time, &mut self.lines);
+        self.lines.extend_from_slice(b"\r\n");
+        // Text of the program, but no text may end a line: what could is left out.
+        if let Some(text) = content_type.filter(|text| !text.bytes().any(|byte| byte.is_ascii_control())) {
+            self.lines.extend_from_slice(b"content-type: ");
+            self.lines.extend_from_slice(text.as_bytes());
+            self.lines.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").field("index", &self.index()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,179 @@
+//! What a core has seen, readable from any thread while it runs.
+
+use std::{
+    fmt::Write as _,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])* $name:ident: $kind:literal, $help:literal;)*) => {
+        /// The counters of one core. Only that core writes, so a count is a load and a store, not a locked addition.
+        #[derive(Debug, Default)]
+        pub(crate) struct GatewayCounters { $($(#[doc = $doc])* pub(crate) $name: Count,)* }
+
+        impl GatewayCounters {
+            fn rows(&self) -> Vec<(&'static str, &'static str, &'static str, u64)> {
+                vec![$((stringify!($name), $kind, $help, self.$name.get()),)*]
+            }
+        }
+    };
+}
+
+counters! {
+    connections_accepted: "counter", "Connections taken from the listeners.";
+    connections_open: "gauge", "Connections open now.";
+    connections_refused: "counter", "Connections closed at once because of connections_max.";
+    connections_cut: "counter", "Connections cut by the deadline of a drain.";
+    responses_1xx: "counter", "Interim responses sent.";
+    responses_2xx: "counter", "Responses with a 2xx status.";
+    responses_3xx: "counter", "Responses with a 3xx status.";
+    responses_4xx: "counter", "Responses with a 4xx status.";
+    responses_5xx: "counter", "Responses with a 5xx status.";
+    requests_malformed: "counter", "Requests answered by the protocol machine itself.";
+    handler_panics: "counter", "Handlers that panicked.";
+    crew_full: "counter", "Requests answered 503 because the blocking crew was full.";
+    disconnects: "counter", "Clients that went away before their response was complete.";
+    timeouts_header: "counter", "Connections that did not finish a head in time.";
+    timeouts_idle: "counter", "Keep-alive connections closed after their idle time.";
+    timeouts_body: "counter", "Request bodies that came too slowly.";
+    timeouts_send: "counter", "Responses that were taken too slowly.";
+    timeouts_handler: "counter", "Handlers that ran beyond the request timeout.";
+    responses_misused: "counter", "Responses a handler made that break the protocol, a wrong length for instance.";
+}
+
+/// One count of one core.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    /// One more.
+    #[inline]
+    pub(crate) fn up(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// One less (gauges).
+    #[inline]
+    pub(crate) fn down(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl GatewayCounters {
+    /// Counts a response by the class of its status.
+    #[inline]
+    pub(crate) fn response(&self, status: http::StatusCode) {
+        match status.as_u16() {
+            200..300 => &self.responses_2xx,
+            100..200 => &self.responses_1xx,
+            300..400 => &self.responses_3xx,
+            400..500 => &self.responses_4xx,
+            _ => &self.responses_5xx,
+        }
+        .up();
+    }
+}
+
+#[derive(Debug)]
+struct CoreEntry {
+    core: usize,
+    gateway: Arc<GatewayCounters>,
+    runtime: Arc<ringgate_runtime::executor::Counters>,
+}
+
+/// The counters of all cores of a gateway, to be read from any thread.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    cores: Arc<Mutex<Vec<CoreEntry>>>,
+}
+
+impl Metrics {
+    pub(crate) fn register(
+        &self,
+        core: usize,
+        gateway: Arc<GatewayCounters>,
+        runtime: Arc<ringgate_runtime::executor::Counters>,
+    ) {
+        let mut cores = self.cores.lock().unwrap_or_else(PoisonError::into_inner);
+        cores.push(CoreEntry { core, gateway, runtime });
+        cores.sort_by_key(|entry| entry.core);
+    }
+
+    /// (name, sum over all cores) of every counter of the gateway.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<(&'static str, u64)> {
+        let cores = self.cores.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sums: Vec<(&'static str, u64)> = Vec::new();
+        for entry in cores.iter() {
+            for (row, (name, _, _, value)) in entry.gateway.rows().into_iter().enumerate() {
+                match sums.get_mut(row) {
+                    Some(sum) => sum.1 += value,
+                    None => sums.push((name, value)),
+                }
+            }
+        }
+        sums
+    }
+
+    /// The sum over all cores of one counter of the gateway, as named in [`Metrics::snapshot`].
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<u64> {
+        self.snapshot().into_iter().find(|(counter, _)| *counter == name).map(|(_, value)| value)
+    }
+
+    /// The counters of gateway and runtime, a line per core, in Prometheus' text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let cores = self.cores.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::with_capacity(8192);
+        let rows: Vec<_> = cores.iter().map(|entry| (entry.core, entry.gateway.rows())).collect();
+        if let Some((_, first)) = rows.first() {
+            for (row, (name, kind, help, _)) in first.iter().enumerate() {
+                let suffix = if *kind == "counter" { "_total" } else { "" };
+                let _ = writeln!(text, "# HELP ringgate_{name}{suffix} {help}");
+                let _ = writeln!(text, "# TYPE ringgate_{name}{suffix} {kind}");
+                for (core, values) in &rows {
+                    let _ = writeln!(text, "ringgate_{name}{suffix}{{core=\"{core}\"}} {}", values[row].3);
+                }
+            }
+        }
+        let runtime: Vec<_> = cores.iter().map(|entry| (entry.core, entry.runtime.snapshot())).collect();
+        if let Some((_, first)) = runtime.first() {
+            for (row, (name, _)) in first.iter().enumerate() {
+                let _ = writeln!(text, "# TYPE ringgate_runtime_{name} untyped");
+                for (core, values) in &runtime {
+                    if let Some((_, value)) = values.get(row) {
+                        let _ = writeln!(text, "ringgate_runtime_{name}{{core=\"{core}\"}} {value}");
+                    }
+                }
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_names_every_counter_once_and_sums_are_sums() {
+        let metrics = Metrics::default();
+        for core in [1, 0] {
+            let gateway = Arc::new(GatewayCounters::default());
+            gateway.response(http::StatusCode::NOT_FOUND);
+            let sample = Arc::new(ringgate_runtime::executor::Counters::default());
+            metrics.register(core, gateway, sample);
+        }
+        assert_eq!(metrics.get("responses_4xx"), Some(2));
+        assert_eq!(metrics.get("responses_2xx"), Some(0));
+        assert_eq!(metrics.get("no such"), None);
+    }
+}

@@ -1,0 +1,299 @@
+//! From a request to its handler, and from the handler to its response.
+
+use crate::{
+    app::{App, Entry},
+    blocking,
+    core::Core,
+    handler::{Handler, Kind, ResponseFuture},
+    middleware::{self, Middleware},
+    request::Request,
+    response::Response,
+};
+use http::{HeaderValue, Method, StatusCode, header};
+use ringgate_protocols::span::Span;
+use std::{
+    any::{Any, TypeId},
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+/// An application made ready: paths hashed and in a tree, methods in a table.
+pub(crate) struct Table {
+    /// Paths without parameters, found by one hash of the path.
+    exact: HashMap<Box<[u8]>, usize, BuildHasherDefault<PathHasher>>,
+    tree: matchit::Router<usize>,
+    routes: Vec<Route>,
+}
+
+struct Route {
+    /// As written; lives as long as the program, for stall reports and counters of any thread.
+    name: &'static str,
+    known: [Option<Rc<Handler>>; KNOWN.len()],
+    extensions: Vec<(Method, Rc<Handler>)>,
+    any: Option<Rc<Handler>>,
+    allow: HeaderValue,
+    hooks: Rc<[Rc<dyn Middleware>]>,
+    parameters: Rc<[Box<str>]>,
+}
+
+const KNOWN: [Method; 9] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+    Method::TRACE,
+    Method::CONNECT,
+];
+
+/// A response, or the promise of one, and what to do behind it.
+pub(crate) struct Begun {
+    route: usize,
+    pub(crate) outcome: Outcome,
+}
+
+pub(crate) enum Outcome {
+    Ready(Response),
+    Pending(ResponseFuture),
+}
+
+impl Begun {
+    /// The response, if it was ready at once.
+    pub(crate) fn take_ready(&mut self) -> Poll<Response> {
+        match &mut self.outcome {
+            Outcome::Ready(response) => Poll::Ready(std::mem::take(response)),
+            Outcome::Pending(_) => Poll::Pending,
+        }
+    }
+
+    /// Whether the handler is still at it.
+    pub(crate) fn is_pending(&self) -> bool {
+        matches!(self.outcome, Outcome::Pending(_))
+    }
+
+    /// Drops the handler, and with it what it was doing.
+    pub(crate) fn forget(&mut self) {
+        self.outcome = Outcome::Ready(Response::default());
+    }
+}
+
+/// The route number of paths that no route and no fallback answers.
+const NOT_FOUND: usize = 0;
+
+impl Table {
+    /// Makes an application ready.
+    ///
+    /// # Panics
+    /// When two paths contradict each other, or a path is malformed.
+    pub(crate) fn new(app: App) -> (Self, Vec<(TypeId, Rc<dyn Any>)>) {
+        let App { mut entries, fallback, hooks, arounds, states } = app;
+        let nothing = Entry {
+            path: "not found".to_owned(),
+            methods: Rc::default(),
+            hooks: Vec::new(),
+            arounds: Vec::new(),
+            is_fallback: true,
+        };
+        let last = fallback.map_or(nothing, |entry| Entry { path: "fallback".to_owned(), ..entry });
+        let mut table = Self { exact: HashMap::default(), tree: matchit::Router::new(), routes: Vec::new() };
+        table.routes.push(Route::new(last.below(&hooks, &arounds)));
+        entries.sort_by_key(|entry| entry.is_fallback);
+        for entry in entries {
+            let (path, number) = (entry.path.clone(), table.routes.len());
+            match table.tree.insert(path.as_str(), number) {
+                Ok(()) => {}
+                Err(_) if entry.is_fallback => continue,
+                Err(error) => panic!("route {path}: {error}"),
+            }
+            if !path.contains(['{', '}']) {
+                table.exact.insert(path.into_bytes().into(), number);
+            }
+            table.routes.push(Route::new(entry.below(&hooks, &arounds)));
+        }
+        (table, states)
+    }
+
+    fn find(&self, request: &Request) -> usize {
+        let path = request.path_bytes();
+        if let Some(number) = self.exact.get(path) {
+            return *number;
+        }
+        let Ok(text) = std::str::from_utf8(path) else { return NOT_FOUND };
+        let Ok(found) = self.tree.at(text) else { return NOT_FOUND };
+        if !found.params.is_empty() {
+            let start = request.path_start();
+            let values = found.params.iter().map(|(_, value)| {
+                let from = start + (value.as_ptr() as usize - path.as_ptr() as usize);
+                Span::new(from as u32, (from + value.len()) as u32)
+            });
+            request.set_parameters(&self.routes[*found.value].parameters, values);
+        }
+        *found.value
+    }
+
+    /// Finds the handler, runs the hooks before it, and begins it. An async or blocking handler takes the request, and
+    /// a second hold on it is left in its place.
+    pub(crate) fn begin(&self, core: &Core, request: &mut Request) -> Begun {
+        let number = self.find(request);
+        let route = &self.routes[number];
+        request.set_route(route.name);
+        core.handle().set_activity(route.name);
+        let outcome = catch_unwind(AssertUnwindSafe(|| route.begin(number, request)));
+        Begun { route: number, outcome: outcome.unwrap_or_else(|_| Outcome::Ready(panicked(core))) }
+    }
+
+    /// Runs a handler that was not ready at once. A panic of it is a 500.
+    pub(crate) fn poll(&self, core: &Core, begun: &mut Begun, cx: &mut Context<'_>) -> Poll<Response> {
+        let future = match &mut begun.outcome {
+            Outcome::Pending(future) => future,
+            Outcome::Ready(response) => return Poll::Ready(std::mem::take(response)),
+        };
+        core.handle().set_activity(self.routes[begun.route].name);
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
+        let polled = polled.unwrap_or_else(|_| Poll::Ready(panicked(core)));
+        if polled.is_ready() {
+            begun.forget();
+        }
+        polled
+    }
+
+    /// Runs the hooks behind the handler, and begins the thread of a body that blocking code writes.
+    pub(crate) fn finish(&self, core: &Core, begun: &Begun, request: &Request, response: &mut Response) {
+        let hooks = &self.routes[begun.route].hooks;
+        if !hooks.is_empty() {
+            let run = || hooks.iter().rev().for_each(|hook| hook.after(request, response));
+            if catch_unwind(AssertUnwindSafe(run)).is_err() {
+                *response = panicked(core);
+            }
+        }
+        blocking::writer::begin(core, response);
+    }
+}
+
+impl Route {
+    fn new(entry: Entry) -> Self {
+        let Entry { path, methods, hooks, arounds, .. } = entry;
+        let wrap = |handler: &Rc<Handler>| {
+            arounds.iter().rev().fold(handler.clone(), |handler, around| middleware::wrap(around, handler))
+        };
+        let mut known: [Option<Rc<Handler>>; KNOWN.len()] = Default::default();
+        let mut extensions = Vec::new();
+        for (method, handler) in &methods.handlers {
+            match KNOWN.iter().position(|candidate| candidate == method) {
+                Some(position) => known[position] = Some(wrap(handler)),
+                None => extensions.push((method.clone(), wrap(handler))),
+            }
+        }
+        let any = methods.any.as_ref().map(wrap);
+        let allowed = |(position, method): (usize, &Method)| {
+            let routed = known[position].is_some() || (any.is_some() && *method != Method::CONNECT);
+            let implied = *method == Method::OPTIONS || (*method == Method::HEAD && known[0].is_some());
+            (routed || implied).then(|| method.as_str().to_owned())
+        };
+        let mut names: Vec<String> = KNOWN.iter().enumerate().filter_map(allowed).collect();
+        names.extend(extensions.iter().map(|(method, _)| method.as_str().to_owned()));
+        let allow = HeaderValue::from_str(&names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static(""));
+        let parameters = path.split(['{', '}']).skip(1).step_by(2).map(|name| name.trim_start_matches('*').into()).collect();
+        Self { name: String::leak(path), known, extensions, any, allow, hooks: hooks.into(), parameters }
+    }
+
+    /// The handler of a method; HEAD falls back to GET (RFC 9110 section 9.3.2).
+    fn handler(&self, method: &Method) -> Option<&Rc<Handler>> {
+        let position = match *method {
+            Method::GET => 0,
+            Method::POST => 2,
+            Method::HEAD if self.known[1].is_some() => 1,
+            Method::HEAD if self.known[0].is_some() => 0,
+            _ => match KNOWN.iter().position(|known| known == method) {
+                Some(position) => position,
+                None => {
+                    let extension = self.extensions.iter().find(|(known, _)| known == method);
+                    return extension.map(|(_, handler)| handler).or(self.any.as_ref());
+                }
+            },
+        };
+        match &self.known[position] {
+            Some(handler) => Some(handler),
+            None if *method == Method::CONNECT => None,
+            None => self.any.as_ref(),
+        }
+    }
+
+    fn begin(&self, number: usize, request: &mut Request) -> Outcome {
+        for hook in self.hooks.iter() {
+            if let Some(response) = hook.before(request) {
+                return Outcome::Ready(response);
+            }
+        }
+        let Some(handler) = self.handler(request.method()) else {
+            return Outcome::Ready(self.refuse(number, request));
+        };
+        let handed_over = |request: &mut Request| {
+            let shared = request.share();
+            std::mem::replace(request, shared)
+        };
+        match &handler.kind {
+            Kind::Inline(handler) => Outcome::Ready(handler(request)),
+            Kind::Async(handler) => Outcome::Pending(handler(handed_over(request))),
+            Kind::Blocking(handler) => {
+                Outcome::Pending(Box::pin(blocking::run::run(handler.clone(), handed_over(request))))
+            }
+        }
+    }
+
+    /// No handler for this method: OPTIONS is answered for the resource, a method nobody knows is 501 (RFC 9110
+    /// section 9.1), others are 405 with `Allow` (section 15.5.6), and without any route it is 404.
+    fn refuse(&self, number: usize, request: &Request) -> Response {
+        let method = request.method();
+        if *method == Method::OPTIONS && request.target() == "*" {
+            return Response::new(StatusCode::NO_CONTENT).header_value(header::ALLOW, HeaderValue::from_static(SERVER_WIDE));
+        }
+        if *method == Method::CONNECT || !KNOWN.contains(method) {
+            return Response::text("the method is not implemented\n").status(StatusCode::NOT_IMPLEMENTED);
+        }
+        if number == NOT_FOUND && self.any.is_none() && self.known.iter().all(Option::is_none) {
+            return Response::text("not found\n").status(StatusCode::NOT_FOUND);
+        }
+        let response = if *method == Method::OPTIONS {
+            Response::new(StatusCode::NO_CONTENT)
+        } else {
+            Response::text("the method is not allowed here\n").status(StatusCode::METHOD_NOT_ALLOWED)
+        };
+        response.header_value(header::ALLOW, self.allow.clone())
+    }
+}
+
+/// What `OPTIONS *` answers: methods that some resource may have (RFC 9110 section 9.3.7).
+const SERVER_WIDE: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+fn panicked(core: &Core) -> Response {
+    core.shared.counters.handler_panics.up();
+    Response::text("internal error\n").status(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// Eight bytes a step. Only paths of the program are ever inserted, so nobody can fill a bucket from outside.
+#[derive(Default)]
+struct PathHasher(u64);
+
+impl Hasher for PathHasher {
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 29)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let mut words = bytes.chunks_exact(8);
+        let mut step = |word: u64| self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+        for word in &mut words {
+            step(word.iter().fold(0, |sum, byte| (sum << 8) | u64::from(*byte)));
+        }
+        step(words.remainder().iter().fold(bytes.len() as u64, |sum, byte| (sum << 8) | u64::from(*byte)));
+    }
+
+    /// The length that slices hash is in the remainder already.
+    fn write_usize(&mut self, _: usize) {}
+}

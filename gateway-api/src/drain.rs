@@ -1,0 +1,147 @@
+//! The connections of a core, so that they can be told to end, waited for, and cut.
+
+use crate::request::Link;
+use ringgate_runtime::task::JoinHandle;
+use std::{
+    cell::RefCell,
+    future::{Future, poll_fn},
+    rc::Rc,
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+/// What a drain came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DrainReport {
+    /// Connections open when it began.
+    pub open: usize,
+    /// Connections that were cut at the deadline, their exchanges unfinished.
+    pub cut: usize,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// All connections of a core.
+#[derive(Default)]
+pub(crate) struct Registry {
+    inner: RefCell<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    entries: Vec<Option<Entry>>,
+    free: Vec<u32>,
+    count: usize,
+    /// Waits for the last one to end.
+    waker: Option<Waker>,
+}
+
+struct Entry {
+    link: Rc<Link>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Registry {
+    /// Connections open now.
+    pub(crate) fn count(&self) -> usize {
+        self.inner.borrow().count
+    }
+
+    /// Takes a connection in; it leaves when the answer is dropped.
+    pub(crate) fn enter(self: &Rc<Self>, link: Rc<Link>) -> Member {
+        let mut inner = self.inner.borrow_mut();
+        let entry = Some(Entry { link, task: None });
+        inner.count += 1;
+        let place = match inner.free.pop() {
+            Some(place) => {
+                inner.entries[place as usize] = entry;
+                place
+            }
+            None => {
+                inner.entries.push(entry);
+                (inner.entries.len() - 1) as u32
+            }
+        };
+        Member { registry: self.clone(), place }
+    }
+
+    /// Keeps the task of a connection, so that it can be cut.
+    pub(crate) fn keep(&self, place: u32, task: JoinHandle<()>) {
+        match self.inner.borrow_mut().entries[place as usize].as_mut() {
+            Some(entry) => entry.task = Some(task),
+            None => task.detach(),
+        }
+    }
+
+    /// Wakes every connection: those that are idle end by themselves.
+    pub(crate) fn wake_all(&self) {
+        for entry in self.inner.borrow().entries.iter().flatten() {
+            if let Some(waker) = &*entry.link.waker.borrow() {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// Done when no connection is left.
+    pub(crate) async fn empty(&self) {
+        poll_fn(|cx| {
+            let mut inner = self.inner.borrow_mut();
+            if inner.count == 0 {
+                return Poll::Ready(());
+            }
+            inner.waker = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Ends what is left, at once. Answers how many.
+    pub(crate) fn cut(&self) -> usize {
+        let tasks: Vec<_> = {
+            let mut inner = self.inner.borrow_mut();
+            inner.entries.iter_mut().flatten().filter_map(|entry| entry.task.take()).collect()
+        };
+        // Dropping a task's handle drops the task, and with it its membership here.
+        tasks.len()
+    }
+}
+
+/// A connection's place among the others.
+pub(crate) struct Member {
+    registry: Rc<Registry>,
+    place: u32,
+}
+
+impl Member {
+    pub(crate) fn place(&self) -> u32 {
+        self.place
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let mut inner = self.registry.inner.borrow_mut();
+        let entry = inner.entries[self.place as usize].take();
+        inner.free.push(self.place);
+        inner.count -= 1;
+        let waker = if inner.count == 0 { inner.waker.take() } else { None };
+        drop(inner);
+        if let Some(Entry { link, task }) = entry {
+            link.core.shared.counters.connections_open.down();
+            task.into_iter().for_each(JoinHandle::detach);
+        }
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// The first of two futures that is done; the other is dropped.
+pub(crate) async fn either(first: impl Future<Output = ()>, second: impl Future<Output = ()>) {
+    let (mut first, mut second) = (std::pin::pin!(first), std::pin::pin!(second));
+    poll_fn(|cx| {
+        if first.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        second.as_mut().poll(cx)
+    })
+    .await;
+}

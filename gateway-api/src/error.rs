@@ -1,0 +1,78 @@
+//! What can go wrong, by who sees it: the handler that reads a body, the one that sends, the one who starts a gateway.
+
+use http::StatusCode;
+use std::{fmt, io};
+
+/// Why a body cannot be read to its end. A handler that returns it answers with [`BodyError::status`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum BodyError {
+    /// More bytes than `body_bytes_max`; 413.
+    TooLarge,
+    /// The peer went away before the end.
+    Disconnected,
+    /// The peer sent slower than `progress_bytes_per_s_min`; 408.
+    TooSlow,
+    /// The framing or the content is wrong; 400.
+    Malformed,
+    /// This handler's world does not read bodies, or the body was taken before.
+    Taken,
+}
+
+impl BodyError {
+    /// The status that tells the client (RFC 9110 sections 15.5.1, 15.5.9 and 15.5.14).
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::Disconnected | Self::Malformed => StatusCode::BAD_REQUEST,
+            Self::Taken => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLarge => "the body is larger than allowed",
+            Self::Disconnected => "the peer went away",
+            Self::TooSlow => "the peer sends too slowly",
+            Self::Malformed => "the body is malformed",
+            Self::Taken => "the body is not to be had here",
+        })
+    }
+}
+
+impl std::error::Error for BodyError {}
+
+impl From<BodyError> for io::Error {
+    fn from(error: BodyError) -> Self {
+        let kind = match error {
+            BodyError::TooLarge => io::ErrorKind::FileTooLarge,
+            BodyError::Disconnected => io::ErrorKind::ConnectionAborted,
+            BodyError::TooSlow => io::ErrorKind::TimedOut,
+            BodyError::Malformed => io::ErrorKind::InvalidData,
+            BodyError::Taken => io::ErrorKind::Unsupported,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// Nobody reads any more: the client went away, or the gateway gave the exchange up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Disconnected;
+
+impl fmt::Display for Disconnected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the peer went away")
+    }
+}
+
+impl std::error::Error for Disconnected {}
+
+impl From<Disconnected> for io::Error {
+    fn from(error: Disconnected) -> Self {
+        Self::new(io::ErrorKind::BrokenPipe, error)
+    }
+}

@@ -1,0 +1,101 @@
+//! What is in use and what is possible, for this request.
+
+/// The protocol a request came by.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Protocol {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    Http11,
+    /// HTTP/2
+    Http2,
+}
+
+impl Protocol {
+    /// As in a status line or a log: `HTTP/1.1`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+        }
+    }
+}
+
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The optional features, each true when it works for *this* request. Where one is false its degraded form is used:
+///
+/// | feature | degraded form |
+/// |---|---|
+/// | `trailers` | dropped |
+/// | `early_hints` | `Link` fields of the final response |
+/// | `push` | early hints |
+/// | `streaming` | the response still streams, the end of the connection ends it |
+/// | `full_duplex` | the request body should be read before the response begins |
+/// | `keep_alive` | the connection closes after this response |
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Features {
+    /// Response trailers reach the client: HTTP/2, or chunked with `TE: trailers`.
+    pub trailers: bool,
+    /// 103 goes out as an interim response.
+    pub early_hints: bool,
+    /// Server push; only on HTTP/2, and only where the client allows it.
+    pub push: bool,
+    /// A response of unknown length is delimited (chunked or frames), not ended by closing.
+    pub streaming: bool,
+    /// Response bytes can go out while request bytes come in.
+    pub full_duplex: bool,
+    /// Further requests can follow on this connection.
+    pub keep_alive: bool,
+    /// Several requests share the connection at the same time.
+    pub multiplexed: bool,
+    /// The client asks to go over to another protocol.
+    pub upgrade: bool,
+    /// A WebSocket can be opened with this request.
+    pub websocket: bool,
+}
+
+impl Features {
+    /// Every feature by name, for a page that lists them.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, bool)> {
+        [
+            ("trailers", self.trailers),
+            ("early_hints", self.early_hints),
+            ("push", self.push),
+            ("streaming", self.streaming),
+            ("full_duplex", self.full_duplex),
+            ("keep_alive", self.keep_alive),
+            ("multiplexed", self.multiplexed),
+            ("upgrade", self.upgrade),
+            ("websocket", self.websocket),
+        ]
+        .into_iter()
+    }
+}
+
+/// Which form early hints took.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HintsForm {
+    /// A 103 response goes out ahead of the final one (RFC 8297).
+    Interim,
+    /// The hints become `Link` fields of the final response.
+    LinkField,
+    /// Nothing: the final response has begun.
+    Dropped,
+}
+
+/// Which form trailers took.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TrailersForm {
+    /// They go out behind the body.
+    Sent,
+    /// They are dropped: HTTP/1.0, a body of known length, or a client that did not say `TE: trailers`.
+    Dropped,
+}

@@ -1,0 +1,394 @@
+//! The gateway: one application on every core, on one port.
+
+use crate::{
+    app::App,
+    config::{Config, Limits, Timeouts},
+    core::Core,
+    counters::Metrics,
+    drain::{DrainReport, either},
+    site::{self, Site},
+};
+use ringgate_runtime::{
+    driver::{DriverChoice, DriverReport},
+    executor::{ExecutorConfig, Handle},
+    net::{Address, Listener},
+    offload::Crew,
+    pool::{ExecutorPool, Stop},
+    sys::placement::Placement,
+};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
+use std::{
+    fmt, io,
+    os::fd::OwnedFd,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Makes a core's application.
+type Factory = dyn Fn(&Core) -> App + Send + Sync;
+
+/// A gateway that is configured and not yet started.
+///
+/// ```no_run
+/// use ringgate::{App, Gateway, Request};
+/// fn main() -> std::io::Result<()> {
+///     Gateway::builder(|_| App::new().route("/", |_: &Request| "hello\n"))
+///         .listen("127.0.0.1:8080".parse().unwrap())
+///         .run()
+/// }
+/// ```
+///
+/// To embed it, start it and keep the answer:
+/// ```
+/// use ringgate::{App, Gateway, Request};
+/// use std::{io::{Read, Write}, net::TcpStream, time::Duration};
+/// let gateway = Gateway::builder(|_| App::new().route("/", |_: &Request| "hello\n"))
+///     .listen("127.0.0.1:0".parse().unwrap())
+///     .start()?;
+/// let mut client = TcpStream::connect(gateway.addresses()[0].to_string())?;
+/// client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")?;
+/// let mut answer = String::new();
+/// client.read_to_string(&mut answer)?;
+/// assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nhello\n"));
+/// assert_eq!(gateway.metrics().get("responses_2xx"), Some(1));
+/// assert_eq!(gateway.stop(Duration::from_secs(1))?.cut, 0);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Gateway {
+    factory: Arc<Factory>,
+    places: Vec<Place>,
+    placement: Placement,
+    executor: ExecutorConfig,
+    config: Config,
+}
+
+/// Where to listen.
+enum Place {
+    Address(Address),
+    Bound(OwnedFd),
+}
+
+impl Gateway {
+    /// Begins with the factory of the application. It runs once on every core, there, so that what it makes need not
+    /// be `Send`.
+    #[must_use]
+    pub fn builder(factory: impl Fn(&Core) -> App + Send + Sync + 'static) -> Self {
+        Self {
+            factory: Arc::new(factory),
+            places: Vec::new(),
+            placement: Placement::default(),
+            executor: ExecutorConfig::default(),
+            config: Config::default(),
+        }
+    }
+
+    /// Listens at this address: TCP, or a Unix socket (`unix:/path`). May be repeated. Port 0 is chosen once and shared
+    /// by all cores.
+    #[must_use]
+    pub fn listen(mut self, address: Address) -> Self {
+        self.places.push(Place::Address(address));
+        self
+    }
+
+    /// Serves a socket that is bound and listening already: socket activation, or a parent's.
+    #[must_use]
+    pub fn listen_bound(mut self, socket: impl Into<OwnedFd>) -> Self {
+        self.places.push(Place::Bound(socket.into()));
+        self
+    }
+
+    /// Chooses the cores. Without it: one executor per usable core.
+    #[must_use]
+    pub fn cores(mut self, placement: Placement) -> Self {
+        self.placement = placement;
+        self
+    }
+
+    /// Chooses the driver. Without it: io_uring where it is allowed, otherwise epoll.
+    #[must_use]
+    pub fn driver(mut self, driver: DriverChoice) -> Self {
+        self.executor.driver = driver;
+        self
+    }
+
+    /// Sets up the executors in every detail but the core's number.
+    #[must_use]
+    pub fn executor(mut self, config: ExecutorConfig) -> Self {
+        self.executor = config;
+        self
+    }
+
+    /// Sets the bounds.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.config.limits = limits;
+        self
+    }
+
+    /// Sets the times.
+    #[must_use]
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.config.timeouts = timeouts;
+        self
+    }
+
+    /// Starts, and returns when every core listens.
+    ///
+    /// # Errors
+    /// When no address was given, one cannot be bound, an executor cannot start, or the factory panics.
+    pub fn start(self) -> io::Result<RunningGateway> {
+        if self.places.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a gateway needs an address to listen at"));
+        }
+        let drain_timeout = Duration::from_millis(self.config.timeouts.drain_timeout_ms);
+        let shared = Arc::new(Shared {
+            factory: self.factory,
+            crew: site::crew(&self.config),
+            config: self.config,
+            metrics: Metrics::default(),
+            drain_ms: AtomicU64::new(0),
+            cut: Stop::new(),
+            plan: Mutex::new(Plan { places: Some(self.places), bound: Vec::new() }),
+        });
+        let (told, tell) = mpsc::channel();
+        let program = {
+            let shared = shared.clone();
+            move |handle: Handle, stop: Stop| run_core(shared.clone(), told.clone(), handle, stop)
+        };
+        let pool = ExecutorPool::start(&self.placement, &self.executor, program)?;
+        let mut addresses = Vec::new();
+        for _ in pool.cores() {
+            match tell.recv() {
+                Ok(Ok(known)) => addresses = known,
+                failed => {
+                    pool.stop();
+                    let _ = pool.join();
+                    let error = failed.map_or_else(|_| Ok(Vec::new()), |known| known);
+                    return Err(error.err().unwrap_or_else(|| io::Error::other("a core ended while it started")));
+                }
+            }
+        }
+        Ok(RunningGateway { pool: Some(pool), addresses, shared, drain_timeout })
+    }
+
+    /// Starts, says on standard error where it listens and which driver runs, and serves until SIGINT or SIGTERM. Then
+    /// it drains; a second signal cuts.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`].
+    pub fn run(self) -> io::Result<()> {
+        let running = self.start()?;
+        for address in running.addresses() {
+            eprintln!("ringgate: listening on {address}");
+        }
+        if let Some(report) = running.driver_reports().first() {
+            eprintln!("ringgate: {} on {} cores", report.line, running.driver_reports().len());
+        }
+        let report = running.wait()?;
+        eprintln!("ringgate: drained {} connections in {:?}, {} cut", report.open, report.took, report.cut);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("placement", &self.placement).field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// What all cores of a gateway know.
+struct Shared {
+    factory: Arc<Factory>,
+    config: Config,
+    crew: Crew,
+    metrics: Metrics,
+    /// Time for the drain, set before the cores are asked to stop.
+    drain_ms: AtomicU64,
+    /// No more time.
+    cut: Stop,
+    plan: Mutex<Plan>,
+}
+
+/// Where to listen, and what the first core has made of it.
+struct Plan {
+    /// Until the first core has bound them.
+    places: Option<Vec<Place>>,
+    bound: Vec<Bound>,
+}
+
+/// A place that the first core has bound; the other cores follow.
+enum Bound {
+    /// Every core binds for itself (`SO_REUSEPORT`), so that the kernel shares connections out.
+    Address(Address),
+    /// One queue for all cores.
+    Socket(OwnedFd, Option<Address>),
+}
+
+impl Shared {
+    /// The listeners of this core. Whoever comes first binds, chooses the ports, and leaves word for the others.
+    fn listeners(&self, handle: &Handle) -> io::Result<(Vec<Listener>, Vec<Address>)> {
+        let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut listeners = Vec::new();
+        if let Some(places) = plan.places.take() {
+            for place in places {
+                let (listener, is_own) = match place {
+                    Place::Address(address) => (handle.listen(&address)?, matches!(address, Address::Tcp(_))),
+                    Place::Bound(socket) => (handle.adopt_listener(socket)?, false),
+                };
+                plan.bound.push(match listener.local_address()? {
+                    Some(address) if is_own => Bound::Address(address),
+                    address => Bound::Socket(listener.try_clone_fd()?, address),
+                });
+                listeners.push(listener);
+            }
+        } else {
+            for bound in &plan.bound {
+                listeners.push(match bound {
+                    Bound::Address(address) => handle.listen(address)?,
+                    Bound::Socket(socket, _) => handle.adopt_listener(socket.try_clone()?)?,
+                });
+            }
+        }
+        let addresses = plan.bound.iter().filter_map(|bound| match bound {
+            Bound::Address(address) => Some(address.clone()),
+            Bound::Socket(_, address) => address.clone(),
+        });
+        let addresses = addresses.collect();
+        Ok((listeners, addresses))
+    }
+
+    fn site(&self, handle: &Handle) -> io::Result<(Site, Vec<Address>)> {
+        let make = || {
+            let (config, crew, metrics) = (self.config.clone(), self.crew.clone(), self.metrics.clone());
+            Site::with_parts(handle, config, crew, metrics, |core| (self.factory)(core))
+        };
+        let site = catch_unwind(AssertUnwindSafe(make)).map_err(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            io::Error::other(format!("the application could not be made: {text}"))
+        })?;
+        let (listeners, addresses) = self.listeners(handle)?;
+        listeners.into_iter().for_each(|listener| site.serve_listener(listener));
+        Ok((site, addresses))
+    }
+}
+
+/// The life of one core.
+async fn run_core(
+    shared: Arc<Shared>,
+    told: mpsc::Sender<io::Result<Vec<Address>>>,
+    handle: Handle,
+    stop: Stop,
+) -> DrainReport {
+    let site = match shared.site(&handle) {
+        Ok((site, addresses)) => {
+            let _ = told.send(Ok(addresses));
+            site
+        }
+        Err(error) => {
+            let _ = told.send(Err(error));
+            return DrainReport::default();
+        }
+    };
+    drop(told);
+    stop.await;
+    let time = handle.sleep(Duration::from_millis(shared.drain_ms.load(Ordering::Acquire)));
+    site.drain_until(either(time, shared.cut.clone())).await
+}
+
+/// A gateway that serves, on threads of its own. Dropping it cuts what runs; [`RunningGateway::stop`] drains first.
+pub struct RunningGateway {
+    pool: Option<ExecutorPool<DrainReport>>,
+    addresses: Vec<Address>,
+    shared: Arc<Shared>,
+    drain_timeout: Duration,
+}
+
+impl RunningGateway {
+    /// Where it listens, ports chosen.
+    #[must_use]
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// The counters of all cores, to be read at any time from any thread.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// Which driver each core runs on, and why.
+    #[must_use]
+    pub fn driver_reports(&self) -> Vec<DriverReport> {
+        let cores = self.pool.iter().flat_map(|pool| pool.cores());
+        cores.map(|core| core.report.clone()).collect()
+    }
+
+    /// Serves until SIGINT or SIGTERM, then drains for `drain_timeout_ms`; a second signal cuts.
+    ///
+    /// # Errors
+    /// When signals cannot be waited for, or a core panicked.
+    pub fn wait(self) -> io::Result<DrainReport> {
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        let closer = signals.handle();
+        signals.forever().next();
+        let cut = self.shared.cut.clone();
+        let second = thread::spawn(move || {
+            if signals.forever().next().is_some() {
+                cut.ask();
+            }
+        });
+        let timeout = self.drain_timeout;
+        let report = self.stop(timeout);
+        closer.close();
+        let _ = second.join();
+        report
+    }
+
+    /// Stops accepting, lets running exchanges finish, cuts what is left after `deadline`, and says what that was.
+    ///
+    /// # Errors
+    /// When a core panicked.
+    pub fn stop(mut self, deadline: Duration) -> io::Result<DrainReport> {
+        self.end(deadline)
+    }
+
+    fn end(&mut self, deadline: Duration) -> io::Result<DrainReport> {
+        let Some(pool) = self.pool.take() else { return Ok(DrainReport::default()) };
+        let begun = Instant::now();
+        self.shared.drain_ms.store(u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
+        pool.stop();
+        let reports = pool.join()?;
+        self.shared.crew.shutdown(begun + deadline.min(Duration::from_secs(86_400)));
+        for address in &self.addresses {
+            if let Address::Unix(path) = address {
+                // Nobody listens there any more; a file somebody else has put there meanwhile is not ours to judge.
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        let open = reports.iter().map(|report| report.open).sum();
+        let cut = reports.iter().map(|report| report.cut).sum();
+        Ok(DrainReport { open, cut, took: begun.elapsed() })
+    }
+}
+
+impl Drop for RunningGateway {
+    fn drop(&mut self) {
+        let _ = self.end(Duration::ZERO);
+    }
+}
+
+impl fmt::Debug for RunningGateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunningGateway").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}

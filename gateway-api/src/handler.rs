@@ -1,0 +1,123 @@
+//! From a function's signature to the world it runs in.
+
+use crate::{
+    blocking,
+    request::Request,
+    response::{IntoResponse, Response},
+};
+use std::{future::Future, pin::Pin, sync::Arc};
+
+/// A response that is still being made.
+pub(crate) type ResponseFuture = Pin<Box<dyn Future<Output = Response>>>;
+/// A function of the crew.
+pub(crate) type BlockingFn = dyn Fn(blocking::Request) -> blocking::response::Portable + Send + Sync;
+
+/// A handler in its world. Made from a function by [`IntoHandler`].
+pub struct Handler {
+    pub(crate) kind: Kind,
+}
+
+/// The worlds. A WebSocket handler will be one more line here.
+pub(crate) enum Kind {
+    /// On the core, at once, borrowing the request where it lies.
+    Inline(Box<dyn Fn(&Request) -> Response>),
+    /// On the core, as part of the connection's task.
+    Async(Box<dyn Fn(Request) -> ResponseFuture>),
+    /// On a thread of the crew.
+    Blocking(Arc<BlockingFn>),
+}
+
+impl std::fmt::Debug for Handler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.kind {
+            Kind::Inline(_) => "Handler::Inline",
+            Kind::Async(_) => "Handler::Async",
+            Kind::Blocking(_) => "Handler::Blocking",
+        })
+    }
+}
+
+/// A function that can answer a request. Which world it runs in is told by its signature alone:
+///
+/// | signature | world |
+/// |---|---|
+/// | `async fn(Request) -> impl IntoResponse` | on the core; may wait, need not be `Send` |
+/// | `fn(&Request) -> impl IntoResponse` | on the core, at once; must not block; the fastest |
+/// | `fn(blocking::Request) -> impl IntoResponse` | on a thread of the crew; may block; is `Send + Sync` |
+///
+/// `Marker` is found by the compiler.
+///
+/// ```
+/// use ringgate::{App, Request, blocking};
+/// async fn feed(request: Request) -> String { request.path().to_owned() }
+/// fn health(_: &Request) -> &'static str { "well\n" }
+/// fn report(_: blocking::Request) -> String { std::fs::read_to_string("/proc/loadavg").unwrap_or_default() }
+///
+/// let app = App::new().route("/feed", feed).route("/health", health).route("/report", report);
+/// # let _ = app;
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler",
+    note = "a handler is `async fn(Request) -> R`, `fn(&Request) -> R` or `fn(blocking::Request) -> R` where `R: IntoResponse`",
+    note = "the parameter of a closure needs its type: `|request: &Request| ...`"
+)]
+pub trait IntoHandler<Marker> {
+    /// Puts the function into its world.
+    fn into_handler(self) -> Handler;
+}
+
+/// Marks `async fn(Request)`.
+#[derive(Debug)]
+pub enum IsAsync {}
+/// Marks `fn(&Request)`.
+#[derive(Debug)]
+pub enum IsInline {}
+/// Marks `fn(blocking::Request)`.
+#[derive(Debug)]
+pub enum IsBlocking {}
+
+impl<F, R> IntoHandler<IsAsync> for F
+where
+    F: Fn(Request) -> R + 'static,
+    R: Future<Output: IntoResponse> + 'static,
+{
+    fn into_handler(self) -> Handler {
+        let start = move |request| -> ResponseFuture {
+            let response = self(request);
+            Box::pin(async move { response.await.into_response() })
+        };
+        Handler { kind: Kind::Async(Box::new(start)) }
+    }
+}
+
+impl<F, R> IntoHandler<IsInline> for F
+where
+    F: Fn(&Request) -> R + 'static,
+    R: IntoResponse,
+{
+    fn into_handler(self) -> Handler {
+        Handler { kind: Kind::Inline(Box::new(move |request| self(request).into_response())) }
+    }
+}
+
+impl<F, R> IntoHandler<IsBlocking> for F
+where
+    F: Fn(blocking::Request) -> R + Send + Sync + 'static,
+    R: IntoResponse,
+{
+    fn into_handler(self) -> Handler {
+        let run = move |request| blocking::response::Portable::new(self(request).into_response());
+        Handler { kind: Kind::Blocking(Arc::new(run)) }
+    }
+}
+
+impl Handler {
+    /// Answers a request in whatever world the handler lives, waiting for it.
+    pub(crate) async fn answer(&self, request: Request) -> Response {
+        match &self.kind {
+            Kind::Inline(handler) => handler(&request),
+            Kind::Async(handler) => handler(request).await,
+            Kind::Blocking(handler) => blocking::run::run(handler.clone(), request).await,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Cookies: RFC 6265.
+
+use crate::request::Request;
+use http::{HeaderValue, header::InvalidHeaderValue};
+use std::fmt::Write as _;
+
+/// The cookies of a request in their order, from every `Cookie` field (RFC 6265 section 5.4; over HTTP/2 there can be
+/// several). What is not `name=value` is left out; quotes around a value are not part of it.
+///
+/// ```
+/// use ringgate::{App, Request, helpers::cookie::cookies};
+/// fn visits(request: &Request) -> String {
+///     let visits = cookies(request).find(|(name, _)| *name == "visits").map_or("none", |(_, value)| value);
+///     format!("visits: {visits}\n")
+/// }
+/// # let _ = App::new().route("/visits", visits);
+/// ```
+pub fn cookies(request: &Request) -> impl Iterator<Item = (&str, &str)> {
+    let fields = request.fields().filter(|(name, _)| name.eq_ignore_ascii_case(b"cookie"));
+    fields.filter_map(|(_, value)| std::str::from_utf8(value).ok()).flat_map(parse)
+}
+
+fn parse(field: &str) -> impl Iterator<Item = (&str, &str)> {
+    field.split(';').filter_map(|pair| {
+        let (name, value) = pair.trim_matches([' ', '\t']).split_once('=')?;
+        let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+        (!name.is_empty()).then_some((name, value))
+    })
+}
+
+/// A cookie to be set. Safe from the start: `HttpOnly`, `Secure` and `SameSite=Lax` unless switched off.
+///
+/// ```
+/// use ringgate::{Request, Response, helpers::cookie::SetCookie};
+/// fn login(_: &Request) -> Result<Response, http::header::InvalidHeaderValue> {
+///     let cookie = SetCookie::new("session", "4711").max_age_s(3600).value()?;
+///     Ok(Response::text("in\n").header_value(http::header::SET_COOKIE, cookie))
+/// }
+/// # let _ = ringgate::App::new().route("/login", |request: &Request| login(request).map_err(|_| http::StatusCode::BAD_REQUEST));
+/// ```
+#[derive(Clone, Debug)]
+pub struct SetCookie {
+    pair: String,
+    path: String,
+    max_age_s: Option<u64>,
+    secure: bool,
+    http_only: bool,
+    same_site: &'static str,
+}
+
+impl SetCookie {
+    /// A cookie for the whole site, until the browser closes.
+    #[must_use]
+    pub fn new(name: &str, value: &str) -> Self {
+        let pair = format!("{name}={value}");
+        Self { pair, path: "/".to_owned(), max_age_s: None, secure: true, http_only: true, same_site: "Lax" }
+    }
+
+    /// Only below this path.
+    #[must_use]
+    pub fn path(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.path);
+        self
+    }
+
+    /// Kept for so many seconds; 0 removes it.
+    #[must_use]
+    pub fn max_age_s(mut self, seconds: u64) -> Self {
+        self.max_age_s = Some(seconds);
+        self
+    }
+
+    /// Whether it is sent over TLS only.
+    #[must_use]
+    pub fn secure(mut self, secure: bool) -> Self {
+        self.secure = secure;
+        self
+    }
+
+    /// Whether scripts cannot see it.
+    #[must_use]
+    pub fn http_only(mut self, http_only: bool) -> Self {
+        self.http_only = http_only;
+        self
+    }
+
+    /// `Strict`, `Lax` or `None`.
+    #[must_use]
+    pub fn same_site(mut self, same_site: &'static str) -> Self {
+        self.same_site = same_site;
+        self
+    }
+
+    /// As the value of a `Set-Cookie` field.
+    ///
+    /// # Errors
+    /// When name, value or path cannot stand in a field. (A `;` in them ends the value early; encode it.)
+    pub fn value(&self) -> Result<HeaderValue, InvalidHeaderValue> {
+        let mut text = format!("{}; Path={}; SameSite={}", self.pair, self.path, self.same_site);
+        if let Some(seconds) = self.max_age_s {
+            let _ = write!(text, "; Max-Age={seconds}");
+        }
+        text.push_str(if self.secure { "; Secure" } else { "" });
+        text.push_str(if self.http_only { "; HttpOnly" } else { "" });
+        HeaderValue::try_from(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs() {
+        let pairs: Vec<_> = parse("a=1; b=\"2 3\";c==4; junk; =x;d=").collect();
+        assert_eq!(pairs, [("a", "1"), ("b", "2 3"), ("c", "=4"), ("d", "")]);
+    }
+
+    #[test]
+    fn a_cookie_is_safe_unless_told_otherwise() {
+        let cookie = SetCookie::new("k", "v").max_age_s(5).value().unwrap();
+        assert_eq!(cookie, "k=v; Path=/; SameSite=Lax; Max-Age=5; Secure; HttpOnly");
+        assert!(SetCookie::new("k", "v\r\nx: y").value().is_err());
+    }
+}

@@ -1,0 +1,483 @@
+//! A response: status, fields, a body in one of its forms, and what turns into one.
+
+use crate::{
+    error::BodyError,
+    stream::{BodySender, Chunk},
+};
+use bytes::Bytes;
+use futures_core::Stream;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{self, InvalidHeaderName, InvalidHeaderValue},
+};
+use ringgate_runtime::buffer::Piece;
+use smallvec::SmallVec;
+use std::{fmt, io, pin::Pin, task::Poll};
+
+/// A response. Made by a handler, or out of whatever a handler returns ([`IntoResponse`]).
+///
+/// `date`, `server`, `content-length`, `transfer-encoding` and `connection` are the gateway's business; fields of these
+/// framing names set here are not sent.
+///
+/// ```
+/// use ringgate::{Request, Response};
+/// use http::StatusCode;
+/// fn teapot(_: &Request) -> Response {
+///     Response::text("short and stout\n").status(StatusCode::IM_A_TEAPOT).header("x-handle", "left")
+/// }
+/// # let _ = ringgate::App::new().route("/teapot", teapot);
+/// ```
+#[derive(Debug)]
+pub struct Response {
+    pub(crate) status: StatusCode,
+    /// The one field nearly every response has, as text of the program: costs nothing to make or to drop.
+    pub(crate) content_type: Option<&'static str>,
+    pub(crate) fields: SmallVec<[(HeaderName, HeaderValue); 2]>,
+    pub(crate) body: Payload,
+    pub(crate) trailers: Option<Box<HeaderMap>>,
+}
+
+/// Where a streamed body comes from.
+pub(crate) type ChunkStream = Pin<Box<dyn Stream<Item = Result<Chunk, BodyError>>>>;
+/// What writes a body on a thread of the crew.
+pub(crate) type WriteBody = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;
+
+/// The forms of a body.
+#[derive(Default)]
+pub(crate) enum Payload {
+    #[default]
+    Empty,
+    Static(&'static [u8]),
+    Bytes(Bytes),
+    Stream { chunks: ChunkStream, length: Option<u64> },
+    Writer { write: WriteBody, length: Option<u64> },
+}
+
+impl Payload {
+    /// Bytes, as far as they are known.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match self {
+            Self::Empty => Some(0),
+            Self::Static(bytes) => Some(bytes.len() as u64),
+            Self::Bytes(bytes) => Some(bytes.len() as u64),
+            Self::Stream { length, .. } | Self::Writer { length, .. } => *length,
+        }
+    }
+
+    /// The bytes, if they are there already.
+    pub(crate) fn at_hand(&self) -> Option<&[u8]> {
+        match self {
+            Self::Empty | Self::Stream { .. } | Self::Writer { .. } => None,
+            Self::Static(bytes) => Some(bytes),
+            Self::Bytes(bytes) => Some(bytes),
+        }
+    }
+
+    /// The same, to be sent from where they are.
+    pub(crate) fn into_piece(self) -> Option<Piece> {
+        match self {
+            Self::Empty | Self::Stream { .. } | Self::Writer { .. } => None,
+            Self::Static(bytes) => Some(Piece::Static(bytes)),
+            Self::Bytes(bytes) => Some(Piece::Shared(bytes)),
+        }
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("Empty"),
+            Self::Static(bytes) => write!(f, "Static({} bytes)", bytes.len()),
+            Self::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
+            Self::Stream { length, .. } => write!(f, "Stream({length:?})"),
+            Self::Writer { length, .. } => write!(f, "Writer({length:?})"),
+        }
+    }
+}
+
+impl Default for Response {
+    fn default() -> Self {
+        Self::new(StatusCode::OK)
+    }
+}
+
+/// Text, as the field calls it.
+const TEXT: &str = "text/plain; charset=utf-8";
+
+impl Response {
+    /// A response with an empty body.
+    #[must_use]
+    #[inline]
+    pub fn new(status: StatusCode) -> Self {
+        Self { status, content_type: None, fields: SmallVec::new(), body: Payload::Empty, trailers: None }
+    }
+
+    /// 200 with text of the program.
+    #[must_use]
+    #[inline]
+    pub fn text(text: &'static str) -> Self {
+        Self { content_type: Some(TEXT), body: Payload::Static(text.as_bytes()), ..Self::new(StatusCode::OK) }
+    }
+
+    /// 200 with a page of the program.
+    #[must_use]
+    pub fn html(page: impl Into<Bytes>) -> Self {
+        Self::bytes(page).content_type("text/html; charset=utf-8")
+    }
+
+    /// 200 with bytes, `application/octet-stream` until said otherwise.
+    #[must_use]
+    pub fn bytes(bytes: impl Into<Bytes>) -> Self {
+        let body = Payload::Bytes(bytes.into());
+        Self { content_type: Some("application/octet-stream"), body, ..Self::new(StatusCode::OK) }
+    }
+
+    /// 200 with bytes of the program.
+    #[must_use]
+    pub fn static_bytes(bytes: &'static [u8]) -> Self {
+        let body = Payload::Static(bytes);
+        Self { content_type: Some("application/octet-stream"), body, ..Self::new(StatusCode::OK) }
+    }
+
+    /// 200 with a body that comes piece by piece. The next piece is asked for only when the peer has taken those
+    /// before. An error cuts the connection, so that the peer does not take a part for the whole.
+    #[must_use]
+    pub fn stream<S, C, E>(chunks: S) -> Self
+    where
+        S: Stream<Item = Result<C, E>> + 'static,
+        C: Into<Chunk>,
+    {
+        let chunks: ChunkStream = Box::pin(Chunks { inner: Box::pin(chunks) });
+        let body = Payload::Stream { chunks, length: None };
+        Self { content_type: Some("application/octet-stream"), body, ..Self::new(StatusCode::OK) }
+    }
+
+    /// 200 with a body that somebody pushes: the sender can go to another task of this core.
+    #[must_use]
+    pub fn channel() -> (BodySender, Self) {
+        let (sender, receiver) = BodySender::new();
+        (sender, Self::stream(receiver))
+    }
+
+    /// 200 with a body that blocking code writes: it runs on a thread of the crew and is slowed down to the peer's
+    /// pace. Its error, or its panic, cuts the connection.
+    ///
+    /// ```
+    /// use ringgate::{Response, blocking};
+    /// fn report(_: blocking::Request) -> Response {
+    ///     Response::writer(|out| (0..1000).try_for_each(|line| writeln!(out, "line {line}"))).content_type("text/csv")
+    /// }
+    /// # let _ = ringgate::App::new().route("/report", report);
+    /// ```
+    #[must_use]
+    pub fn writer(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()> + Send + 'static) -> Self {
+        let body = Payload::Writer { write: Box::new(write), length: None };
+        Self { content_type: Some("application/octet-stream"), body, ..Self::new(StatusCode::OK) }
+    }
+
+    /// A redirection (303 See Other) to `location`.
+    ///
+    /// # Errors
+    /// When `location` cannot stand in a field.
+    pub fn redirect(location: &str) -> Result<Self, InvalidHeaderValue> {
+        let location = HeaderValue::from_str(location)?;
+        Ok(Self::new(StatusCode::SEE_OTHER).header_value(header::LOCATION, location))
+    }
+
+    /// With this status. 1xx is not a response and becomes 500.
+    #[must_use]
+    pub fn status(mut self, status: StatusCode) -> Self {
+        self.status = if status.is_informational() { StatusCode::INTERNAL_SERVER_ERROR } else { status };
+        self
+    }
+
+    /// The status.
+    #[must_use]
+    pub fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    /// With this `content-type`, text of the program.
+    #[must_use]
+    pub fn content_type(mut self, content_type: &'static str) -> Self {
+        self.content_type = Some(content_type);
+        self
+    }
+
+    /// With one more field.
+    ///
+    /// # Panics
+    /// When name or value could not stand in a field (CR, LF, controls): a mistake of the program, answered with 500.
+    /// For names and values from outside use [`Response::try_header`].
+    #[must_use]
+    pub fn header(self, name: &str, value: &str) -> Self {
+        match self.try_header(name, value) {
+            Ok(response) => response,
+            Err(error) => panic!("field {name:?}: {error}"),
+        }
+    }
+
+    /// With one more field, if name and value can stand in one.
+    ///
+    /// # Errors
+    /// [`InvalidField`] says which of them cannot.
+    pub fn try_header(self, name: &str, value: &str) -> Result<Self, InvalidField> {
+        let name = HeaderName::from_bytes(name.as_bytes())?;
+        Ok(self.header_value(name, HeaderValue::from_str(value)?))
+    }
+
+    /// With one more field of the `http` crate's types, which cannot carry an injected line.
+    #[must_use]
+    pub fn header_value(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.append(name, value);
+        self
+    }
+
+    /// Adds a field; `content-type` replaces the one before.
+    pub fn append(&mut self, name: HeaderName, value: HeaderValue) {
+        if name == header::CONTENT_TYPE {
+            self.content_type = None;
+            self.fields.retain(|(known, _)| *known != header::CONTENT_TYPE);
+        }
+        self.fields.push((name, value));
+    }
+
+    /// Removes all fields of this name; true if there was one.
+    pub fn remove(&mut self, name: &HeaderName) -> bool {
+        let before = self.fields.len();
+        self.fields.retain(|(known, _)| *known != *name);
+        let typed = *name == header::CONTENT_TYPE && self.content_type.take().is_some();
+        typed || self.fields.len() < before
+    }
+
+    /// The first value of a field set here.
+    #[must_use]
+    pub fn field(&self, name: &HeaderName) -> Option<&[u8]> {
+        if *name == header::CONTENT_TYPE
+            && let Some(content_type) = self.content_type
+        {
+            return Some(content_type.as_bytes());
+        }
+        self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_bytes())
+    }
+
+    /// With the number of bytes a stream or a writer will give, sent as `Content-Length`. If it gives another number
+    /// the connection is cut.
+    #[must_use]
+    pub fn length(mut self, bytes: u64) -> Self {
+        if let Payload::Stream { length, .. } | Payload::Writer { length, .. } = &mut self.body {
+            *length = Some(bytes);
+        }
+        self
+    }
+
+    /// With trailers behind a streamed body, where `request.features().trailers` says that they arrive; elsewhere
+    /// they are dropped.
+    #[must_use]
+    pub fn trailers(mut self, trailers: HeaderMap) -> Self {
+        self.trailers = Some(Box::new(trailers));
+        self
+    }
+
+    /// Bytes of the body, when they are known.
+    #[must_use]
+    pub fn body_length(&self) -> Option<u64> {
+        match &self.body {
+            Payload::Empty => Some(0),
+            Payload::Static(bytes) => Some(bytes.len() as u64),
+            Payload::Bytes(bytes) => Some(bytes.len() as u64),
+            Payload::Stream { length, .. } | Payload::Writer { length, .. } => *length,
+        }
+    }
+}
+
+/// A name or a value that cannot stand in a field.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InvalidField {
+    /// The name is not a token (RFC 9110 section 5.6.2).
+    Name,
+    /// The value has controls in it (RFC 9110 section 5.5).
+    Value,
+}
+
+impl fmt::Display for InvalidField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Name => "the field name is not a token",
+            Self::Value => "the field value has controls in it",
+        })
+    }
+}
+
+impl std::error::Error for InvalidField {}
+
+impl From<InvalidHeaderName> for InvalidField {
+    fn from(_: InvalidHeaderName) -> Self {
+        Self::Name
+    }
+}
+
+impl From<InvalidHeaderValue> for InvalidField {
+    fn from(_: InvalidHeaderValue) -> Self {
+        Self::Value
+    }
+}
+
+/// A stream whose pieces are made into [`Chunk`]s and whose errors all mean the same: broken off.
+struct Chunks<S> {
+    inner: Pin<Box<S>>,
+}
+
+impl<S, C, E> Stream for Chunks<S>
+where
+    S: Stream<Item = Result<C, E>>,
+    C: Into<Chunk>,
+{
+    type Item = Result<Chunk, BodyError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Option<Self::Item>> {
+        self.inner.as_mut().poll_next(cx).map(|next| next.map(|piece| piece.map(Into::into).map_err(|_| BodyError::Disconnected)))
+    }
+}
+
+/// What a handler may return.
+pub trait IntoResponse {
+    /// Makes the response.
+    fn into_response(self) -> Response;
+}
+
+impl IntoResponse for Response {
+    #[inline]
+    fn into_response(self) -> Response {
+        self
+    }
+}
+
+impl IntoResponse for () {
+    fn into_response(self) -> Response {
+        Response::new(StatusCode::OK)
+    }
+}
+
+impl IntoResponse for &'static str {
+    #[inline]
+    fn into_response(self) -> Response {
+        Response::text(self)
+    }
+}
+
+impl IntoResponse for String {
+    fn into_response(self) -> Response {
+        Response::bytes(self).content_type(TEXT)
+    }
+}
+
+impl IntoResponse for std::borrow::Cow<'static, str> {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Borrowed(text) => Response::text(text),
+            Self::Owned(text) => text.into_response(),
+        }
+    }
+}
+
+impl IntoResponse for &'static [u8] {
+    fn into_response(self) -> Response {
+        Response::static_bytes(self)
+    }
+}
+
+impl IntoResponse for Vec<u8> {
+    fn into_response(self) -> Response {
+        Response::bytes(self)
+    }
+}
+
+impl IntoResponse for Bytes {
+    fn into_response(self) -> Response {
+        Response::bytes(self)
+    }
+}
+
+impl IntoResponse for StatusCode {
+    fn into_response(self) -> Response {
+        Response::default().status(self)
+    }
+}
+
+impl<T: IntoResponse> IntoResponse for (StatusCode, T) {
+    fn into_response(self) -> Response {
+        self.1.into_response().status(self.0)
+    }
+}
+
+impl<T: IntoResponse> IntoResponse for Option<T> {
+    /// `None` is 404.
+    fn into_response(self) -> Response {
+        self.map_or_else(|| Response::new(StatusCode::NOT_FOUND), IntoResponse::into_response)
+    }
+}
+
+impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
+    fn into_response(self) -> Response {
+        match self {
+            Ok(value) => value.into_response(),
+            Err(error) => error.into_response(),
+        }
+    }
+}
+
+impl IntoResponse for BodyError {
+    fn into_response(self) -> Response {
+        Response::bytes(format!("{self}\n")).content_type(TEXT).status(self.status())
+    }
+}
+
+impl IntoResponse for InvalidField {
+    fn into_response(self) -> Response {
+        Response::text("the answer could not be written\n").status(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+impl IntoResponse for io::Error {
+    /// The error's text stays here: it can name paths and addresses.
+    fn into_response(self) -> Response {
+        match self.get_ref().and_then(|inner| inner.downcast_ref::<BodyError>()) {
+            Some(error) => error.into_response(),
+            None => Response::text("internal error\n").status(StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_type_is_one_field() {
+        let mut response = Response::text("x");
+        assert_eq!(response.field(&header::CONTENT_TYPE), Some(TEXT.as_bytes()));
+        response.append(header::CONTENT_TYPE, HeaderValue::from_static("a/b"));
+        response.append(header::CONTENT_TYPE, HeaderValue::from_static("c/d"));
+        assert_eq!(response.field(&header::CONTENT_TYPE), Some(&b"c/d"[..]));
+        assert_eq!(response.fields.len(), 1);
+        assert!(response.remove(&header::CONTENT_TYPE) && !response.remove(&header::CONTENT_TYPE));
+    }
+
+    #[test]
+    fn an_injected_line_is_refused() {
+        assert_eq!(Response::default().try_header("x", "a\r\nset-cookie: b").unwrap_err(), InvalidField::Value);
+        assert_eq!(Response::default().try_header("x y", "a").unwrap_err(), InvalidField::Name);
+    }
+
+    #[test]
+    fn an_interim_status_is_no_response() {
+        assert_eq!(Response::default().status(StatusCode::CONTINUE).status_code(), 500);
+    }
+
+    #[test]
+    fn a_response_is_small_enough_to_be_moved_about() {
+        assert!(size_of::<Response>() <= 256, "{}", size_of::<Response>());
+    }
+}

@@ -1,0 +1,252 @@
+//! The machine. Its ways in, out and through time are in the files beside: `receive.rs`, `send.rs`, `timer.rs`.
+
+use crate::websocket::budget::Budget;
+use crate::websocket::deflate::{Deflater, Inflater, Parameters};
+use crate::websocket::error::Fault;
+use crate::websocket::event::{Environment, Event, Step};
+use crate::websocket::frame::{CONTROL_BYTES_MAX, Header, Opcode};
+use crate::websocket::mask::Mask;
+use crate::websocket::message::Kind;
+use crate::websocket::state::{Occurrence, State, Verdict};
+use crate::websocket::utf8::Validator;
+
+/// Makes the masking keys of a client. It must be a cryptographically strong source (section 10.3).
+pub type MaskKeys = Box<dyn FnMut() -> [u8; 4] + Send>;
+
+/// One WebSocket, after its handshake.
+///
+/// - **In:** [`handle_input`](Self::handle_input) takes received bytes and tells one event; call it again with what is
+///   left until it says [`Event::NeedInput`].
+/// - **Out:** `send_*`, [`ping`](Self::ping), [`close`](Self::close) and their like append to a buffer of the caller.
+///   [`poll_output`](Self::poll_output) appends what the protocol owes: a pong, the answer to a Close. Call it between
+///   frames, when output is drained, and before the end.
+/// - **Time:** [`poll_timeout`](Self::poll_timeout) names the deadline, [`handle_timeout`](Self::handle_timeout) keeps it.
+/// - **End:** once [`is_closed`](Self::is_closed), and with the output written, the server closes the transport (section
+///   7.1.1). Over HTTP/2 END_STREAM stands for that, RST_STREAM(CANCEL) for an abort (RFC 8441 section 5).
+///
+/// An idle connection holds the bytes of this struct and nothing on the heap, unless context takeover was negotiated.
+///
+/// ```
+/// use ringgate_protocols::limits::WebSocketLimits;
+/// use ringgate_protocols::websocket::connection::Connection;
+/// use ringgate_protocols::websocket::deflate::Pool;
+/// use ringgate_protocols::websocket::event::{Environment, Event};
+///
+/// let mut socket = Connection::server(None, 0);
+/// let (mut pool, mut scratch) = (Pool::default(), Vec::new());
+/// let limits = WebSocketLimits::default();
+/// let mut around = Environment { limits: &limits, pool: &mut pool, scratch: &mut scratch, now_ms: 1 };
+///
+/// // A masked "Hello", RFC 6455 section 5.7.
+/// let mut input = *b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
+/// let step = socket.handle_input(&mut input, &mut around).unwrap();
+/// let Event::Message { kind, payload } = step.event else { panic!() };
+///
+/// let mut output = Vec::new();
+/// socket.send_message(&mut output, kind, payload.of(&input, around.scratch)).unwrap();
+/// assert_eq!(output, b"\x81\x05Hello");
+/// assert_eq!(step.consumed, input.len());
+/// ```
+pub struct Connection {
+    /// Payload bytes of the data frame in hand that are still to come.
+    pub(super) frame_left: u64,
+    /// Bytes of the message in hand, as the application sees them.
+    pub(super) message_bytes: u64,
+    /// Bytes of the message in hand, as they were received.
+    pub(super) wire_bytes: u64,
+    pub(super) message_since_ms: u64,
+    pub(super) heard_ms: u64,
+    pub(super) message_ms: u64,
+    /// Since when we wait: for a pong while open, for the Close while closing.
+    pub(super) waiting_since_ms: u64,
+    pub(super) budget: Budget,
+    /// The payload of the latest ping that is not answered.
+    pub(super) pong: Option<Box<[u8]>>,
+    pub(super) keys: Option<MaskKeys>,
+    pub(super) deflater: Option<Box<Deflater>>,
+    pub(super) inflater: Option<Box<Inflater>>,
+    pub(super) mask: Mask,
+    pub(super) text: Validator,
+    pub(super) fragments: u32,
+    /// Tokens charged for the message in hand.
+    pub(super) charged: u32,
+    /// The code of the Close that we owe; 0 for none.
+    pub(super) answer: u16,
+    pub(super) parameters: Option<Parameters>,
+    pub(super) state: State,
+    pub(super) kind: Kind,
+    /// A data frame is in hand, and whether it is the last of its message.
+    pub(super) in_frame: bool,
+    pub(super) last_frame: bool,
+    /// A message is in hand; whether it is compressed; whether a piece of it was told.
+    pub(super) in_message: bool,
+    pub(super) compressed: bool,
+    pub(super) told: bool,
+    pub(super) waiting_for_pong: bool,
+    /// A message was sent since the idle time was looked at.
+    pub(super) spoke: bool,
+    pub(super) outgoing: Outgoing,
+}
+
+/// The fragmented message that is being sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Outgoing {
+    None,
+    /// Begun by the application, no frame written yet.
+    Begun(Kind, bool),
+    /// At least one frame is written.
+    Continued(bool),
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("state", &self.state)
+            .field("parameters", &self.parameters)
+            .field("in_message", &self.in_message)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// The server's end, with what the handshake negotiated. `now_ms` as in [`Environment`].
+    #[must_use]
+    pub fn server(parameters: Option<Parameters>, now_ms: u64) -> Self {
+        Self {
+            frame_left: 0,
+            message_bytes: 0,
+            wire_bytes: 0,
+            message_since_ms: 0,
+            heard_ms: now_ms,
+            message_ms: now_ms,
+            waiting_since_ms: 0,
+            budget: Budget::new(now_ms),
+            pong: None,
+            keys: None,
+            deflater: None,
+            inflater: None,
+            mask: Mask::default(),
+            text: Validator::default(),
+            fragments: 0,
+            charged: 0,
+            answer: 0,
+            parameters,
+            state: State::Open,
+            kind: Kind::Binary,
+            in_frame: false,
+            last_frame: false,
+            in_message: false,
+            compressed: false,
+            told: false,
+            waiting_for_pong: false,
+            spoke: false,
+            outgoing: Outgoing::None,
+        }
+    }
+
+    /// The client's end. It exists for tests and load generators: it masks what it sends, with a fresh key for each
+    /// frame, and refuses frames that are masked.
+    #[must_use]
+    pub fn client(parameters: Option<Parameters>, keys: MaskKeys, now_ms: u64) -> Self {
+        Self { keys: Some(keys), ..Self::server(parameters, now_ms) }
+    }
+
+    /// Where the connection stands.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// True when nothing more is received or sent. The server closes the transport once its output is written.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    /// What was negotiated for compression.
+    #[must_use]
+    pub const fn parameters(&self) -> Option<Parameters> {
+        self.parameters
+    }
+
+    /// Takes received bytes and tells the next event. Payloads are unmasked in place; the spans of the event refer to
+    /// `input` and are good until the consumed bytes are given up. Where a compressed message comes in pieces, they stand
+    /// one behind the other in the scratch if it is not cleared between them.
+    ///
+    /// # Errors
+    /// The peer's [`Fault`]. From then on all input is discarded; [`Connection::poll_output`] has the Close.
+    #[inline]
+    pub fn handle_input(&mut self, input: &mut [u8], around: &mut Environment<'_>) -> Result<Step, Fault> {
+        match self.state.on(Occurrence::Receive) {
+            Verdict::To(_) => {}
+            // W-12: what follows a Close is discarded.
+            _ => return Ok(Step { consumed: input.len(), event: Event::NeedInput }),
+        }
+        if !input.is_empty() {
+            self.heard_ms = around.now_ms;
+        }
+        match self.receive(input, around) {
+            Ok(step) => Ok(step),
+            Err(fault) => {
+                self.fail(fault);
+                Err(fault)
+            }
+        }
+    }
+
+    /// Stops for a fault: what is in hand is dropped, the Close is owed.
+    pub(super) fn fail(&mut self, fault: Fault) {
+        if self.turn(Occurrence::Violation) == State::Failing {
+            self.answer = fault.close_code().get();
+        }
+        (self.in_frame, self.in_message) = (false, false);
+        self.inflater = None;
+    }
+
+    /// Moves along the table.
+    pub(super) fn turn(&mut self, occurrence: Occurrence) -> State {
+        if let Verdict::To(state) = self.state.on(occurrence) {
+            self.state = state;
+        }
+        if self.state == State::Closed {
+            // Nothing is said or read any more, so nothing is kept for it.
+            (self.pong, self.inflater, self.deflater) = (None, None, None);
+        }
+        self.state
+    }
+
+    /// True when [`Connection::poll_output`] would append something.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        self.pong.is_some() || matches!(self.state, State::Answering | State::Failing)
+    }
+
+    /// Appends what the protocol owes, and tells whether there was anything: the pong for the latest ping, the answer to a
+    /// Close, the Close after a fault. Call it between frames, never inside a payload that is lent.
+    pub fn poll_output(&mut self, out: &mut Vec<u8>) -> bool {
+        if !self.has_output() {
+            return false;
+        }
+        if let Some(body) = self.pong.take() {
+            self.write_control(out, Opcode::Pong, &body);
+        }
+        if matches!(self.state, State::Answering | State::Failing) {
+            let code = self.answer.to_be_bytes();
+            self.write_control(out, Opcode::Close, if self.answer == 0 { &[] } else { &code });
+            self.turn(Occurrence::Answered);
+        }
+        true
+    }
+
+    /// Appends one control frame. `body` holds at most 125 bytes.
+    pub(super) fn write_control(&mut self, out: &mut Vec<u8>, opcode: Opcode, body: &[u8]) {
+        debug_assert!(body.len() <= CONTROL_BYTES_MAX);
+        let mask = self.keys.as_mut().map(|keys| keys());
+        Header { last: true, compressed: false, opcode, mask, length: body.len() as u64 }.encode(out);
+        let start = out.len();
+        out.extend_from_slice(body);
+        if let Some(key) = mask {
+            Mask::new(key).apply(&mut out[start..]);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! UTF-8 judged as it arrives, RFC 6455 section 8.1 and RFC 3629.
+
+/// Bytes that are no UTF-8, however they go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotUtf8;
+
+/// Judges text that comes in pieces; a character may be cut between them.
+///
+/// It fails fast: as soon as no continuation could make the bytes valid, even in the middle of a character.
+///
+/// ```
+/// use ringgate_protocols::websocket::utf8::{NotUtf8, Validator};
+/// let mut text = Validator::default();
+/// assert_eq!(text.feed(b"\xe2\x82"), Ok(()));
+/// assert!(!text.is_complete());
+/// assert_eq!(text.feed(b"\xac"), Ok(()));
+/// assert!(text.is_complete());
+/// assert_eq!(text.feed(b"\xed\xa0"), Err(NotUtf8)); // the beginning of a surrogate
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Validator {
+    /// The bytes of a character that is not complete.
+    carry: [u8; 3],
+    /// How many they are.
+    carried: u8,
+}
+
+/// How the bytes of one character stand.
+enum Character {
+    Complete,
+    Incomplete,
+    Bad,
+}
+
+impl Validator {
+    /// True when no character is cut at this point; a message must end so.
+    #[inline]
+    #[must_use]
+    pub const fn is_complete(self) -> bool {
+        self.carried == 0
+    }
+
+    /// Judges the next piece.
+    ///
+    /// # Errors
+    /// [`NotUtf8`] as soon as a byte cannot belong to valid text. The validator is of no use afterwards.
+    #[inline]
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), NotUtf8> {
+        if self.carried == 0 && bytes.is_ascii() {
+            return Ok(());
+        }
+        self.feed_any(bytes)
+    }
+
+    /// Does what [`Validator::feed`] does for a piece that is known to be ASCII.
+    #[inline]
+    pub(crate) fn feed_ascii(&self, bytes: &[u8]) -> Result<(), NotUtf8> {
+        if self.carried == 0 || bytes.is_empty() { Ok(()) } else { Err(NotUtf8) }
+    }
+
+    /// Does what [`Validator::feed`] does for a piece that is probably not ASCII.
+    pub(crate) fn feed_any(&mut self, mut bytes: &[u8]) -> Result<(), NotUtf8> {
+        while self.carried > 0 {
+            let Some((&byte, rest)) = bytes.split_first() else { return Ok(()) };
+            bytes = rest;
+            let mut character = [0; 4];
+            let carried = usize::from(self.carried);
+            character[..carried].copy_from_slice(&self.carry[..carried]);
+            character[carried] = byte;
+            match judge(&character[..=carried]) {
+                Character::Complete => self.carried = 0,
+                Character::Incomplete => {
+                    self.carry[carried] = byte;
+                    self.carried += 1;
+                }
+                Character::Bad => return Err(NotUtf8),
+            }
+        }
+        let (whole, cut) = bytes.split_at(last_boundary(bytes));
+        // `basic` does not say where the bad byte stands, and nobody asks.
+        simdutf8::basic::from_utf8(whole).map_err(|_| NotUtf8)?;
+        if !cut.is_empty() {
+            match judge(cut) {
+                Character::Incomplete => {
+                    self.carry[..cut.len()].copy_from_slice(cut);
+                    self.carried = cut.len() as u8;
+                }
+                Character::Complete | Character::Bad => return Err(NotUtf8),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a character begins that the end of `bytes` cuts; the length if none is cut.
+fn last_boundary(bytes: &[u8]) -> usize {
+    let length = bytes.len();
+    for back in 1..=length.min(3) {
+        let byte = bytes[length - back];
+        let needed = match byte {
+            0xc0..=0xdf => 2,
+            0xe0..=0xef => 3,
+            0xf0..=0xff => 4,
+            0x80..=0xbf => continue,
+            _ => return length,
+        };
+        return if needed > back { length - back } else { length };
+    }
+    length
+}
+
+/// Judges one character or the beginning of one, by the table of RFC 3629 section 4. `bytes` holds one to four.
+fn judge(bytes: &[u8]) -> Character {
+    let (needed, second) = match bytes[0] {
+        0x00..=0x7f => (1, 0x80..=0xbf),
+        0xc2..=0xdf => (2, 0x80..=0xbf),
+        0xe0 => (3, 0xa0..=0xbf),
+        0xe1..=0xec | 0xee..=0xef => (3, 0x80..=0xbf),
+        0xed => (3, 0x80..=0x9f),
+        0xf0 => (4, 0x90..=0xbf),
+        0xf1..=0xf3 => (4, 0x80..=0xbf),
+        0xf4 => (4, 0x80..=0x8f),
+        _ => return Character::Bad,
+    };
+    let tail = bytes.get(2..).unwrap_or_default();
+    if bytes.get(1).is_some_and(|byte| !second.contains(byte)) || tail.iter().any(|byte| byte & 0xc0 != 0x80) {
+        return Character::Bad;
+    }
+    match bytes.len().cmp(&needed) {
+        std::cmp::Ordering::Less => Character::Incomplete,
+        std::cmp::Ordering::Equal => Character::Complete,
+        std::cmp::Ordering::Greater => Character::Bad,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NotUtf8, Validator};
+
+    /// What std says of `bytes`: bad, or whether a character is cut at the end.
+    fn oracle(bytes: &[u8]) -> Result<bool, NotUtf8> {
+        match std::str::from_utf8(bytes) {
+            Ok(_) => Ok(true),
+            Err(error) if error.error_len().is_none() => Ok(false),
+            Err(_) => Err(NotUtf8),
+        }
+    }
+
+    fn ours(pieces: &[&[u8]]) -> Result<bool, NotUtf8> {
+        let mut validator = Validator::default();
+        for piece in pieces {
+            validator.feed(piece)?;
+        }
+        Ok(validator.is_complete())
+    }
+
+    /// W-10: all sequences of one to three bytes, in every cut, fail exactly where std says that no way leads on.
+    #[test]
+    fn w_10_every_prefix_of_three_bytes() {
+        for start in 0..1_u32 << 16 {
+            let [first, second] = (start as u16).to_be_bytes();
+            let expected = oracle(&[first, second]);
+            assert_eq!(ours(&[&[first, second]]), expected, "{first:x} {second:x}");
+            assert_eq!(ours(&[&[first], &[second]]), expected, "{first:x} {second:x}");
+            // What is bad stays bad, and of what begins with ASCII a few stand for all.
+            if expected.is_err() || first < 0x80 && first % 32 != 0 {
+                continue;
+            }
+            for third in 0..=255 {
+                let bytes = [first, second, third];
+                let expected = oracle(&bytes);
+                assert_eq!(ours(&[&bytes]), expected, "{bytes:x?}");
+                assert_eq!(ours(&[&bytes[..1], &bytes[1..]]), expected, "{bytes:x?}");
+                assert_eq!(ours(&[&bytes[..2], &bytes[2..]]), expected, "{bytes:x?}");
+                assert_eq!(ours(&[&bytes[..1], &bytes[1..2], &bytes[2..]]), expected, "{bytes:x?}");
+            }
+        }
+    }
+
+    /// W-10: four bytes, all lead bytes and the border values of the others.
+    #[test]
+    fn w_10_borders_of_four_bytes() {
+        let borders = [0x00, 0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc2, 0xe0, 0xed, 0xf0, 0xf4, 0xff];
+        for lead in 0xc0..=0xff_u8 {
+            for second in borders {
+                for third in borders {
+                    for fourth in borders {
+                        let bytes = [lead, second, third, fourth];
+                        for cut in 0..=4 {
+                            assert_eq!(ours(&[&bytes[..cut], &bytes[cut..]]), oracle(&bytes), "{bytes:x?} {cut}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
