@@ -258,7 +258,7 @@ fn string(block: &[u8], at: usize, text: &mut Text) -> Result<usize, DecodeFault
         text.append(block, at, length);
     } else {
         let target = text.room(huffman::decoded_length_max(length));
-        let written = huffman::decode(&block[at..at + length], target).map_err(DecodeFault::Huffman)?;
+        let written = huffman::decode_piece(block, at, at + length, target).map_err(DecodeFault::Huffman)?;
         text.advance(written);
     }
     Ok(at + length)
