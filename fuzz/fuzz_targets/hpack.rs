@@ -20,7 +20,12 @@ fuzz_target!(|data: &[u8]| {
         let mut out = vec![];
         encoder.begin(&mut out);
         for field in &fields {
-            encoder.field(&mut out, field.name.of(text.as_slice()), field.value.of(text.as_slice()), field.never_indexed);
+            encoder.field(
+                &mut out,
+                field.name.of(text.as_slice()),
+                field.value.of(text.as_slice()),
+                field.never_indexed,
+            );
         }
         let (mut again, mut count) = (Text::default(), 0);
         let outcome = mirror.decode(&out, &mut again, LIMITS, |bytes, field| {

@@ -27,7 +27,10 @@ fuzz_target!(|data: &[u8]| {
                 while let Ok(step) = connection.handle_input(&mut heads, piece, now) {
                     piece = &piece[step.consumed..];
                     match step.event {
-                        None => break assert!(piece.is_empty()),
+                        None => {
+                            assert!(piece.is_empty());
+                            break;
+                        }
                         Some(Event::Request { stream, head, .. }) => {
                             for field in &head.head.fields {
                                 assert!(!field.name.of(head.bytes()).is_empty());

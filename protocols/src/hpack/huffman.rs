@@ -344,8 +344,8 @@ mod tests {
     fn three_byte_inputs_agree_with_a_bit_by_bit_decoder() {
         // The obvious decoder: walk the bits, compare with every code.
         let mut by_code = std::collections::HashMap::new();
-        for symbol in 0..257usize {
-            by_code.insert((LENGTHS[symbol], CANONICAL.codes[symbol]), symbol);
+        for (symbol, &length) in LENGTHS.iter().enumerate() {
+            by_code.insert((length, CANONICAL.codes[symbol]), symbol);
         }
         let slow = |source: &[u8]| -> Option<Vec<u8>> {
             let (mut code, mut length, mut text, mut zeros) = (0u32, 0u8, vec![], false);
@@ -367,7 +367,7 @@ mod tests {
             let random = seed.to_be_bytes();
             let mut source = random[..3].to_vec();
             source.extend_from_slice(&random[..(round % 8) as usize]);
-            if round % 3 == 0 {
+            if round.is_multiple_of(3) {
                 source.iter_mut().for_each(|byte| *byte |= random[3] | random[4]);
             }
             assert_eq!(decoded(&source).ok(), slow(&source), "{source:02x?}");

@@ -292,8 +292,8 @@ mod tests {
         for _ in 0..20_000 {
             seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let random = (seed >> 33) as u32;
-            if model.len() < 100 && random % 2 == 0 {
-                id += if random % 3 == 0 { 512 } else { 2 };
+            if model.len() < 100 && random.is_multiple_of(2) {
+                id += if random.is_multiple_of(3) { 512 } else { 2 };
                 let key = streams.insert(Stream::new(StreamId::new(id), State::Open, 0));
                 assert!(model.insert(id, key).is_none());
             } else if let Some((&victim, &key)) = model.iter().nth(random as usize % model.len().max(1)) {
