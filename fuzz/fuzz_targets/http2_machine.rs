@@ -52,10 +52,8 @@ fuzz_target!(|data: &[u8]| {
             (9, Some(key)) => drop(connection.offer(&mut out, key, usize::from(*argument) << 6, argument & 1 != 0)),
             (10, _) => drop(connection.next_data(&mut out, usize::from(*argument) << 4)),
             (11, Some(key)) => connection.release_capacity(key, usize::from(*argument) << 6),
-            (12, Some(key)) => {
-                connection.stream_done(key);
-                streams.retain(|other| *other != key);
-            }
+            // Stays in the list: a response may still be on its way, and late verbs must do no harm.
+            (12, Some(key)) => connection.stream_done(key),
             (13, Some(key)) => connection.reset(key, Reason::CANCEL),
             (14, Some(key)) => drop(connection.send_trailers(&mut out, key, [])),
             _ => {

@@ -371,3 +371,27 @@ fn honest_peers_never_come_near_the_bottom() {
     }
     assert!(talk.connection.glitch_tokens() > 900);
 }
+
+#[test]
+fn f_07_decoding_work_is_linear() {
+    use ringgate_protocols::hpack::huffman;
+    use std::time::{Duration, Instant};
+    // The longest codes, and a string of 8 times the length: the work may not grow by much more than 8 times.
+    let time = |length: usize| {
+        let mut coded = vec![];
+        huffman::encode(&vec![b'\n'; length], &mut coded);
+        let mut target = vec![0; huffman::decoded_length_max(coded.len())];
+        (0..7)
+            .map(|_| {
+                let begun = Instant::now();
+                for _ in 0..20 {
+                    assert_eq!(huffman::decode(&coded, &mut target), Ok(length));
+                }
+                begun.elapsed()
+            })
+            .min()
+            .unwrap_or(Duration::MAX)
+    };
+    let (short, long) = (time(1_000), time(8_000));
+    assert!(long < short * 8 * 4, "{short:?} for 1,000 and {long:?} for 8,000");
+}

@@ -20,7 +20,7 @@ const LENGTHS: [u8; 257] = [
 const EOS: u16 = 256;
 const LENGTH_MAX: usize = 30;
 /// Bits looked up at once. 11 makes a table of 8 KiB and finds most pairs of letters in one step.
-const PEEK: u32 = 11;
+const PEEK: u32 = 12;
 
 /// What the lengths define: symbols in code order, and for each length its first code, the place of that code's symbol,
 /// and the end of its codes left-aligned in 32 bits.
