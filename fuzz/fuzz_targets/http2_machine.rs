@@ -60,7 +60,7 @@ fuzz_target!(|data: &[u8]| {
                 now += u64::from(*argument) << 6;
                 while let Ok(Some(_)) = connection.handle_timeout(now) {}
                 if *argument == 0 {
-                    connection.drain();
+                    connection.drain(now);
                 }
             }
         }

@@ -222,16 +222,28 @@ fn f_16_f_05_a_response_that_stalls_is_reset() {
     }
     while talk.connection.next_data(&mut talk.out, 1000).is_some() {}
     talk.out.clear();
+    // The first check dates the stall, the next ones every half period.
     assert_eq!(talk.connection.poll_timeout(), Some(30_000));
-    talk.now = 20_000;
+    assert!(talk.connection.handle_timeout(30_000).unwrap().is_none());
+    assert_eq!(talk.connection.poll_timeout(), Some(45_000));
+    talk.now = 50_000;
     talk.feed(&window_update(3, 5)).unwrap();
     assert_eq!(talk.connection.next_data(&mut talk.out, 1000).unwrap().length, 5);
     talk.out.clear();
-    let event = talk.connection.handle_timeout(30_000).unwrap().map(|event| talk.tell(event, b""));
+    let event = talk.connection.handle_timeout(60_000).unwrap().map(|event| talk.tell(event, b""));
     assert_eq!(event, Some(Told::Reset { id: 1, reason: Reason::CANCEL, by_peer: false }));
-    assert!(talk.connection.handle_timeout(30_000).unwrap().is_none());
-    assert_eq!(talk.connection.poll_timeout(), Some(50_000));
+    assert!(talk.connection.handle_timeout(60_000).unwrap().is_none());
+    assert_eq!(talk.connection.poll_timeout(), Some(75_000));
     assert_eq!(talk.sent()[0].kind, RST_STREAM);
+    // A verb long after the last input is not taken for an old one.
+    let mut talk = Talk::new();
+    talk.feed(&settings(&[(4, 0)])).unwrap();
+    talk.feed(&get(1)).unwrap();
+    let key = talk.key(1);
+    talk.connection.send_response(&mut talk.out, key, http::StatusCode::OK, [], false).unwrap();
+    talk.connection.offer(&mut talk.out, key, 100, true).unwrap();
+    assert!(talk.connection.handle_timeout(1_000_000).unwrap().is_none());
+    assert!(talk.connection.handle_timeout(1_030_000).unwrap().is_some());
 }
 
 #[test]
@@ -283,8 +295,9 @@ fn f_20_junk_after_a_connection_error() {
     let _ = talk.connection.send_response(&mut talk.out, key, http::StatusCode::OK, [], true);
     talk.connection.release_capacity(key, 100);
     talk.connection.reset(key, Reason::CANCEL);
-    talk.connection.drain();
+    talk.connection.drain(0);
     talk.done(1);
+    assert_eq!(talk.sent(), [], "nothing goes out behind the last GOAWAY");
     assert!(talk.connection.is_finished());
     assert_eq!(talk.connection.poll_timeout(), None);
     assert!(!talk.connection.wants_input(0));
@@ -320,7 +333,7 @@ fn f_23_slow_preface() {
 #[test]
 fn the_budget_works_after_goaway_of_either_side() {
     let mut talk = Talk::new();
-    talk.connection.drain();
+    talk.connection.drain(0);
     assert_eq!(until_calm(&mut talk, |_| frame(PING, 0, 0, &[0; 8])), 1000);
     let mut talk = Talk::new();
     talk.feed(&frame(GOAWAY, 0, 0, &[0; 8])).unwrap();

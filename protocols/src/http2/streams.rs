@@ -201,11 +201,18 @@ impl Streams {
 
     /// All live streams.
     pub(crate) fn keys(&self) -> impl Iterator<Item = StreamKey> + '_ {
-        self.slots
-            .iter()
-            .enumerate()
-            .filter(|(_, stream)| !stream.id.is_connection())
-            .map(|(slot, stream)| StreamKey { id: stream.id, slot: slot as u16 })
+        (0..self.slots.len()).filter_map(|slot| self.at(slot))
+    }
+
+    /// Slots there are, taken or not.
+    pub(crate) const fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The live stream in a slot.
+    pub(crate) fn at(&self, slot: usize) -> Option<StreamKey> {
+        let stream = self.slots.get(slot)?;
+        (!stream.id.is_connection()).then_some(StreamKey { id: stream.id, slot: slot as u16 })
     }
 
     /// Puts a stream at the end of its urgency's queue.
