@@ -101,6 +101,21 @@ fn f_04_continuation_flood() {
 }
 
 #[test]
+fn f_04_one_frame_that_dribbles_in() {
+    let mut talk = Talk::new();
+    talk.now = 100;
+    talk.feed(&get(1)[..12]).unwrap();
+    talk.now = 9_000;
+    talk.feed(&get(1)[12..14]).unwrap();
+    assert_eq!(talk.connection.poll_timeout(), Some(10_100));
+    assert_eq!(talk.connection.handle_timeout(10_100).unwrap_err().fault, Fault::Timeout);
+    let mut talk = Talk::new();
+    talk.feed(&get(1)[..12]).unwrap();
+    talk.feed(&get(1)[12..]).unwrap();
+    assert_eq!(talk.connection.poll_timeout(), None);
+}
+
+#[test]
 fn f_05_the_bomb_of_indexed_references() {
     // One large entry, then references to it: 431 up to twice the limit, the end beyond.
     let bomb = |references: usize| {

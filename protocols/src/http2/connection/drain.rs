@@ -1,5 +1,6 @@
 //! Time and the graceful end, RFC 9113 section 6.8.
 
+use crate::http2::connection::input::Reading;
 use crate::http2::connection::{Connection, Event};
 use crate::http2::error::{ConnectionError, Fault};
 use crate::http2::frame::{goaway, ping};
@@ -76,12 +77,22 @@ impl Connection {
         } else {
             None
         };
-        let block = self.block.as_ref().map(|block| block.since_ms + u64::from(self.limits.header_timeout_ms));
+        let block = self.header_deadline_ms();
         let drain = match self.drain {
             Drain::Announced(since) => Some(since + u64::from(self.limits.drain_ping_timeout_ms)),
             _ => None,
         };
         [settings, block, drain, self.stall_check_ms].into_iter().flatten().min()
+    }
+
+    /// When the header block that is arriving has to be complete, be it in one frame or in several (F-04, R-01).
+    fn header_deadline_ms(&self) -> Option<u64> {
+        let since = match (&self.block, self.reading) {
+            (Some(block), _) => block.since_ms,
+            (None, Reading::Payload(..)) => self.partial_ms,
+            _ => return None,
+        };
+        Some(since + u64::from(self.limits.header_timeout_ms))
     }
 
     fn settings_ack_timeout_ms(&self) -> u64 {
@@ -104,11 +115,7 @@ impl Connection {
             timeout(Reason::PROTOCOL_ERROR)
         } else if !self.settings_acked && now_ms >= self.opened_ms + self.settings_ack_timeout_ms() {
             timeout(Reason::SETTINGS_TIMEOUT)
-        } else if self
-            .block
-            .as_ref()
-            .is_some_and(|block| now_ms >= block.since_ms + u64::from(self.limits.header_timeout_ms))
-        {
+        } else if self.header_deadline_ms().is_some_and(|deadline| now_ms >= deadline) {
             timeout(Reason::ENHANCE_YOUR_CALM)
         } else {
             if let Drain::Announced(since) = self.drain

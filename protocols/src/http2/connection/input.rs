@@ -167,6 +167,7 @@ impl Connection {
             return self.frame(heads, header, &rest[..wanted as usize]);
         }
         self.reading = Reading::Payload(header, wanted);
+        self.partial_ms = self.now_ms;
         Ok(None)
     }
 

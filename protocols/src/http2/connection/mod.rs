@@ -95,6 +95,8 @@ pub struct Connection {
     reading: Reading,
     /// A frame that has not arrived as a whole; empty between frames.
     partial: Vec<u8>,
+    /// When the incomplete frame began.
+    partial_ms: u64,
     /// A header block that goes on in CONTINUATION.
     block: Option<Box<Block>>,
     decoder: Decoder,
@@ -205,6 +207,7 @@ impl Connection {
         let mut connection = Self {
             reading: Reading::Preface(0),
             partial: Vec::new(),
+            partial_ms: now_ms,
             block: None,
             // Until our SETTINGS are acknowledged the peer may use the default.
             decoder: Decoder::new(4096),
