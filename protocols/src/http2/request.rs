@@ -327,7 +327,10 @@ impl Assembly<'_> {
         let wellformed = match self.seen {
             seen if seen == METHOD | AUTHORITY => {
                 self.head.target = self.head.authority;
-                self.head.method == http::Method::CONNECT
+                // "the host and port": a colon, and digits behind it.
+                let port = self.head.authority.of(text).last().is_some_and(u8::is_ascii_digit)
+                    && self.head.authority.of(text).iter().rev().find(|byte| !byte.is_ascii_digit()) == Some(&b':');
+                port && self.head.method == http::Method::CONNECT
             }
             seen if seen == METHOD | SCHEME | PATH | AUTHORITY | PROTOCOL => {
                 self.split_target(text)?;
