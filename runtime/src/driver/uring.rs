@@ -478,9 +478,10 @@ impl Uring {
     fn connected(&mut self, sockets: &mut Sockets, key: Key) {
         let Some(slot) = sockets.get(key) else { return };
         slot.operations -= 1;
-        let result = slot.fd.as_ref().map_or(Err(Errno::BADF), |fd| {
-            socket::connected(fd).and_then(|()| rustix::io::ioctl_fionbio(fd, false))
-        });
+        let result = slot
+            .fd
+            .as_ref()
+            .map_or(Err(Errno::BADF), |fd| socket::connected(fd).and_then(|()| rustix::io::ioctl_fionbio(fd, false)));
         slot.connected(result);
         self.free_if_closed(sockets, key);
     }

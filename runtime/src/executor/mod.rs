@@ -34,6 +34,7 @@ pub use crate::executor::counters::{Counters, Stall};
 pub use crate::executor::handle::Handle;
 
 use crate::buffer::ReceivePool;
+use crate::driver::sim::{Sim, SimConfig, SimNet};
 use crate::driver::{self, Driver};
 use crate::sys::clock::Clock;
 use crate::sys::ticks::TickRate;
@@ -87,6 +88,22 @@ impl Executor {
         let wake = Arc::new(WakeCell::new()?);
         let driver = driver::start(config.driver, config.ring, &pool, &wake)?;
         Ok(Self::with_driver(config, driver, pool, wake, Time::Real(Clock::new())))
+    }
+
+    /// An executor on a virtual clock and a virtual wire, and the test's end of that world. See [`driver::sim`].
+    ///
+    /// Turns have no budget of real time here, so that a run depends on nothing but its seed; `driver` and `ring` of the
+    /// configuration say nothing.
+    ///
+    /// # Panics
+    /// When the process has no descriptor left.
+    #[must_use]
+    pub fn simulated(config: ExecutorConfig, sim: SimConfig) -> (Self, SimNet) {
+        let pool = ReceivePool::new(config.receive);
+        let wake = Arc::new(WakeCell::new().expect("a descriptor for the core's wake"));
+        let (driver, net, now) = Sim::new(sim, &pool, &wake);
+        let config = ExecutorConfig { turn_budget: Duration::from_nanos(u64::MAX), ..config };
+        (Self::with_driver(config, Box::new(driver), pool, wake, Time::Virtual(now)), net)
     }
 
     fn with_driver(

@@ -1,7 +1,7 @@
 //! Accepting connections.
 
-use std::fmt;
 use std::cell::RefCell;
+use std::fmt;
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::os::fd::OwnedFd;

@@ -83,9 +83,7 @@ pub(super) fn allocate<F: Future>(name: &'static str, future: F, local: *const L
             detached: Cell::new(false),
             remote,
             local,
-            vtable: const {
-                &Vtable { poll: poll::<F>, clear: clear::<F>, take_output: take_output::<F>, free: free::<F> }
-            },
+            vtable: const { &Vtable { poll: poll::<F>, clear: clear::<F>, take_output: take_output::<F>, free: free::<F> } },
             next_queued: Cell::new(None),
             next_live: Cell::new(None),
             previous_live: Cell::new(None),
