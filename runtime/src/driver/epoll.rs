@@ -384,7 +384,7 @@ impl Driver for Epoll {
         true
     }
 
-    fn readiness_fd(&self) -> Option<RawFd> {
+    fn readiness_fd(&mut self) -> Option<RawFd> {
         Some(self.epoll.as_raw_fd())
     }
 

@@ -131,7 +131,7 @@ pub(crate) trait Driver {
     /// Lets go of everything, all sockets being closed; false if the kernel may still use their memory.
     fn finish(&mut self, sockets: &mut Sockets) -> bool;
     /// A descriptor that becomes readable when `wait` has something to do, for somebody else's loop.
-    fn readiness_fd(&self) -> Option<RawFd>;
+    fn readiness_fd(&mut self) -> Option<RawFd>;
     /// What runs and why.
     fn report(&self) -> DriverReport;
     /// The driver's counters.

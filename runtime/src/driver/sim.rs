@@ -408,7 +408,13 @@ impl Sim {
         let sending = slot.sending.as_mut().expect("a send in flight keeps its buffer");
         let room = self.wire.borrow().room(end).min(sending.buf.len() - sending.sent);
         let count = if self.chance(faults.short_sends) { self.wire.borrow_mut().random.up_to(room) } else { room };
-        let rest = sending.buf.pieces().flatten().skip(sending.sent).take(count).copied();
+        let mut rest = Vec::with_capacity(count);
+        let mut skip = sending.sent;
+        for piece in sending.buf.pieces() {
+            let unsent = piece.get(skip..).unwrap_or_default();
+            skip = skip.saturating_sub(piece.len());
+            rest.extend_from_slice(&unsent[..unsent.len().min(count - rest.len())]);
+        }
         self.wire.borrow_mut().put(end, rest);
         sending.sent += count;
         let done = sending.sent == sending.buf.len();
@@ -681,7 +687,7 @@ impl Driver for Sim {
         true
     }
 
-    fn readiness_fd(&self) -> Option<RawFd> {
+    fn readiness_fd(&mut self) -> Option<RawFd> {
         None
     }
 

@@ -41,8 +41,9 @@ impl Remote {
                 return;
             }
             tasks.push(task);
+            // Under the lock, as in `take`: the flag says what the list holds, in every order of the two.
+            self.has_tasks.store(true, Ordering::Release);
         }
-        self.has_tasks.store(true, Ordering::Release);
         self.wake.wake();
     }
 
@@ -52,8 +53,9 @@ impl Remote {
     }
 
     fn take(&self) -> Vec<RemoteTask> {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         self.has_tasks.store(false, Ordering::Relaxed);
-        std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *tasks)
     }
 }
 
@@ -189,7 +191,10 @@ impl Queue {
         if self.remote.has_tasks() {
             for task in self.remote.take() {
                 // SAFETY: the entry holds a count.
-                unsafe { task.0.as_ref() }.woken_remotely.store(false, Ordering::Release);
+                let header = unsafe { task.0.as_ref() };
+                // Read and written in one: a waker that found the flag set did not push, and counts on this poll to see
+                // what it published before. A plain store could pass the poll's own reads, and its news be lost.
+                header.woken_remotely.swap(false, Ordering::AcqRel);
                 self.local.push(task.0);
             }
         }

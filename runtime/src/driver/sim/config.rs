@@ -58,7 +58,7 @@ impl SimConfig {
             resets: 0,
         };
         let window_bytes = match random.below(3) {
-            0 => random.up_to(200),
+            0 => 15 + random.up_to(1000),
             1 => random.up_to(5000),
             _ => 65_536,
         };

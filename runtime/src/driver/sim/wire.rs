@@ -317,11 +317,14 @@ impl Wire {
         taken
     }
 
-    /// Bytes that the other end has room for; endless when nobody is there to read them.
+    /// Bytes that the other end has room for. Where nobody reads any more the first bytes bring a reset, and while that
+    /// is under way there is no room.
     pub(super) fn room(&self, end: End) -> usize {
         match self.side(end.other()) {
             Some(side) if !side.closed => side.window_bytes.saturating_sub(side.inbound_bytes),
-            _ => usize::MAX,
+            _ if self.side(end).is_some_and(|side| side.reset.is_some()) => 0,
+            Some(side) => side.window_bytes.max(1),
+            None => 0,
         }
     }
 
