@@ -167,6 +167,7 @@ impl Core {
         let store = |gauge: &std::sync::atomic::AtomicU64, value: usize| gauge.store(value as u64, Ordering::Relaxed);
         add(&counters.turns, 1);
         store(&counters.tasks, self.tasks.live());
+        store(&counters.panics, self.tasks.panics());
         store(&counters.timers, self.timers.len());
         store(&counters.sockets, self.io.borrow_mut().parts().1.in_use());
         store(&counters.buffers_lent, self.pool.lent() as usize);

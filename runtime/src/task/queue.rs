@@ -65,6 +65,7 @@ pub(super) struct Local {
     last: Cell<Option<TaskPtr>>,
     live: Cell<Option<TaskPtr>>,
     live_count: Cell<usize>,
+    panics: Cell<usize>,
 }
 
 impl Local {
@@ -157,6 +158,7 @@ impl Queue {
                 last: Cell::new(None),
                 live: Cell::new(None),
                 live_count: Cell::new(0),
+                panics: Cell::new(0),
             }),
             remote: Arc::new(Remote {
                 owner: AtomicUsize::new(thread_mark()),
@@ -215,6 +217,11 @@ impl Queue {
         self.local.live_count.get()
     }
 
+    /// Tasks that have ended in a panic.
+    pub(crate) fn panics(&self) -> usize {
+        self.local.panics.get()
+    }
+
     /// Runs the next task for one poll, and says its name; `None` when none is to run.
     pub(crate) fn run_next(&self) -> Option<&'static str> {
         let task = self.local.pop()?;
@@ -230,6 +237,9 @@ impl Queue {
         let cancelled = header.cancelled.get();
         if cancelled || (done && header.detached.get()) {
             empty(task);
+        }
+        if header.panicked.get() {
+            self.local.panics.set(self.local.panics.get() + 1);
         }
         if cancelled || done {
             self.local.ended(task);
