@@ -11,7 +11,6 @@ use http::{
     header::{self, InvalidHeaderName, InvalidHeaderValue},
 };
 use ringgate_runtime::buffer::Piece;
-use smallvec::SmallVec;
 use std::{fmt, io, pin::Pin, task::Poll};
 
 /// A response. Made by a handler, or out of whatever a handler returns ([`IntoResponse`]).
@@ -32,7 +31,8 @@ pub struct Response {
     pub(crate) status: StatusCode,
     /// The one field nearly every response has, as text of the program: costs nothing to make or to drop.
     pub(crate) content_type: Option<&'static str>,
-    pub(crate) fields: SmallVec<[(HeaderName, HeaderValue); 2]>,
+    /// On the heap, and most have none: a response is moved from hand to hand, and should be small.
+    pub(crate) fields: Vec<(HeaderName, HeaderValue)>,
     pub(crate) body: Payload,
     pub(crate) trailers: Option<Box<HeaderMap>>,
 }
@@ -115,7 +115,7 @@ impl Response {
     #[must_use]
     #[inline]
     pub fn new(status: StatusCode) -> Self {
-        Self { status, content_type: None, fields: SmallVec::new(), body: Payload::Empty, trailers: None }
+        Self { status, content_type: None, fields: Vec::new(), body: Payload::Empty, trailers: None }
     }
 
     /// 200 with text of the program.

@@ -18,8 +18,9 @@ use http::{HeaderMap, StatusCode};
 use ringgate_protocols::{
     http::head::Head,
     http1::{
-        connection::{Connection, Drain, Event, Then},
+        connection::Connection,
         error::{Fault, Misuse},
+        event::{Drain, Event, Then},
     },
 };
 use ringgate_runtime::{

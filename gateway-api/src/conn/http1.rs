@@ -13,8 +13,9 @@ use crate::{
 use ringgate_protocols::{
     http::options::UpgradeOffer,
     http1::{
-        connection::{Connection, Drain, Event, RequestFacts, Then},
+        connection::Connection,
         error::Fault,
+        event::{Drain, Event, RequestFacts, Then},
         framing,
     },
 };

@@ -9,7 +9,8 @@ use crate::{
 };
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use ringgate_protocols::http1::{
-    connection::{Connection, Then},
+    connection::Connection,
+    event::Then,
     encode::{BodyFraming, BodyLength, ResponseHead},
     error::Misuse,
 };

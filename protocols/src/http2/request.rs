@@ -63,6 +63,7 @@ impl RequestHead {
 
 /// Heads to be used again. One pool serves all connections of a core, so that an idle connection holds none.
 #[derive(Debug, Default)]
+#[allow(clippy::vec_box, reason = "a head travels in events as one pointer, and the box is what is used again")]
 pub struct HeadPool {
     free: Vec<Box<RequestHead>>,
 }
