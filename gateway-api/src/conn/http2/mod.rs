@@ -93,7 +93,7 @@ impl Driver {
         wire.leave_waker(cx);
         if !self.is_draining && wire.core().shared.draining.get() {
             self.is_draining = true;
-            self.machine.drain();
+            self.machine.drain(milliseconds(wire.now()));
         }
         if self.buf.is_empty() {
             self.buf = wire.core().handle().take_send_buf();
@@ -546,7 +546,7 @@ impl Driver {
             if idle == Some(first) {
                 counters.timeouts_idle.up();
                 self.is_draining = true;
-                self.machine.drain();
+                self.machine.drain(milliseconds(now));
             }
             while let Ok(Some(event)) = self.machine.handle_timeout(milliseconds(now)) {
                 self.event(&wire.link.core, event);
