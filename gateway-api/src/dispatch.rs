@@ -1,7 +1,7 @@
 //! From a request to its handler, and from the handler to its response.
 
 use crate::{
-    app::{App, Entry},
+    app::{App, Entry, States},
     blocking,
     core::Core,
     handler::{Handler, Kind, ResponseFuture},
@@ -12,7 +12,6 @@ use crate::{
 use http::{HeaderValue, Method, StatusCode, header};
 use ringgate_protocols::span::Span;
 use std::{
-    any::{Any, TypeId},
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -57,6 +56,7 @@ pub(crate) struct Begun {
     pub(crate) outcome: Outcome,
 }
 
+#[expect(clippy::large_enum_variant, reason = "a response that is ready at once must not cost an allocation")]
 pub(crate) enum Outcome {
     Ready(Response),
     Pending(ResponseFuture),
@@ -90,7 +90,7 @@ impl Table {
     ///
     /// # Panics
     /// When two paths contradict each other, or a path is malformed.
-    pub(crate) fn new(app: App) -> (Self, Vec<(TypeId, Rc<dyn Any>)>) {
+    pub(crate) fn new(app: App) -> (Self, States) {
         let App { mut entries, fallback, hooks, arounds, states } = app;
         let nothing = Entry {
             path: "not found".to_owned(),
@@ -198,7 +198,8 @@ impl Route {
         let mut names: Vec<String> = KNOWN.iter().enumerate().filter_map(allowed).collect();
         names.extend(extensions.iter().map(|(method, _)| method.as_str().to_owned()));
         let allow = HeaderValue::from_str(&names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static(""));
-        let parameters = path.split(['{', '}']).skip(1).step_by(2).map(|name| name.trim_start_matches('*').into()).collect();
+        let parameters =
+            path.split(['{', '}']).skip(1).step_by(2).map(|name| name.trim_start_matches('*').into()).collect();
         Self { name: String::leak(path), known, extensions, any, allow, hooks: hooks.into(), parameters }
     }
 
@@ -251,7 +252,8 @@ impl Route {
     fn refuse(&self, number: usize, request: &Request) -> Response {
         let method = request.method();
         if *method == Method::OPTIONS && request.target() == "*" {
-            return Response::new(StatusCode::NO_CONTENT).header_value(header::ALLOW, HeaderValue::from_static(SERVER_WIDE));
+            return Response::new(StatusCode::NO_CONTENT)
+                .header_value(header::ALLOW, HeaderValue::from_static(SERVER_WIDE));
         }
         if *method == Method::CONNECT || !KNOWN.contains(method) {
             return Response::text("the method is not implemented\n").status(StatusCode::NOT_IMPLEMENTED);

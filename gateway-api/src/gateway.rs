@@ -172,8 +172,10 @@ impl Gateway {
                 failed => {
                     pool.stop();
                     let _ = pool.join();
-                    let error = failed.map_or_else(|_| Ok(Vec::new()), |known| known);
-                    return Err(error.err().unwrap_or_else(|| io::Error::other("a core ended while it started")));
+                    return Err(match failed {
+                        Ok(Err(error)) => error,
+                        _ => io::Error::other("a core ended while it started"),
+                    });
                 }
             }
         }
@@ -201,7 +203,10 @@ impl Gateway {
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gateway").field("placement", &self.placement).field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Gateway")
+            .field("placement", &self.placement)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 

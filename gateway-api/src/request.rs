@@ -55,6 +55,8 @@ pub(crate) struct Link {
     pub(crate) local: Option<Rc<Address>>,
     /// Wakes the connection's task, so that a drain is noticed by those that wait.
     pub(crate) waker: RefCell<Option<Waker>>,
+    /// The last response is out, and the connection only waits for the peer to close.
+    pub(crate) is_finished: Cell<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -275,7 +277,10 @@ impl Request {
     pub(crate) fn copy_parameters(&self) -> Vec<(Box<str>, String)> {
         let parameters = self.inner.parameters.borrow();
         let names = parameters.names.iter().flat_map(|names| names.iter());
-        names.zip(&parameters.values).map(|(name, value)| (name.clone(), decode(self.text(*value), false).into())).collect()
+        names
+            .zip(&parameters.values)
+            .map(|(name, value)| (name.clone(), decode(self.text(*value), false).into()))
+            .collect()
     }
 
     fn link(&self) -> &Link {
@@ -343,7 +348,10 @@ impl Request {
     #[must_use]
     pub fn query_value(&self, key: &str) -> Option<Cow<'_, str>> {
         let pairs = self.query()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        pairs.map(|(name, value)| (decode(name, true), value)).find(|(name, _)| name == key).map(|(_, v)| decode(v, true))
+        pairs
+            .map(|(name, value)| (decode(name, true), value))
+            .find(|(name, _)| name == key)
+            .map(|(_, v)| decode(v, true))
     }
 
     /// Host and port the client wants: absolute-form before `Host`, `:authority` before `Host`. Empty if there is none.
@@ -517,7 +525,9 @@ pub(crate) fn decode(text: &str, form: bool) -> Cow<'_, str> {
             _ => decoded.push(byte),
         }
     }
-    Cow::Owned(String::from_utf8(decoded).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    Cow::Owned(
+        String::from_utf8(decoded).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+    )
 }
 
 #[cfg(test)]
@@ -546,7 +556,7 @@ mod tests {
         head.path = at("/a/b");
         head.query = Some(at("x=1&y=%41+b"));
         head.fields.push(ringgate_protocols::http::head::Field { name: at("Accept"), value: at("text/html") });
-        request.locate(HeadBytes::Owned(format!("junk{text}").into_bytes()), 4);
+        request.locate(HeadBytes::Lease(Lease::from_vec(format!("junk{text}").into_bytes())), 4);
         request
     }
 

@@ -49,8 +49,14 @@ pub(crate) enum Payload {
     Empty,
     Static(&'static [u8]),
     Bytes(Bytes),
-    Stream { chunks: ChunkStream, length: Option<u64> },
-    Writer { write: WriteBody, length: Option<u64> },
+    Stream {
+        chunks: ChunkStream,
+        length: Option<u64>,
+    },
+    Writer {
+        write: WriteBody,
+        length: Option<u64>,
+    },
 }
 
 impl Payload {
@@ -336,7 +342,10 @@ where
     type Item = Result<Chunk, BodyError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Option<Self::Item>> {
-        self.inner.as_mut().poll_next(cx).map(|next| next.map(|piece| piece.map(Into::into).map_err(|_| BodyError::Disconnected)))
+        self.inner
+            .as_mut()
+            .poll_next(cx)
+            .map(|next| next.map(|piece| piece.map(Into::into).map_err(|_| BodyError::Disconnected)))
     }
 }
 
@@ -448,7 +457,6 @@ impl IntoResponse for io::Error {
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests {

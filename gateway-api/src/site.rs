@@ -16,7 +16,14 @@ use ringgate_runtime::{
     offload::{Crew, CrewConfig},
     task::JoinHandle,
 };
-use std::{cell::RefCell, fmt, future::Future, io, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    future::Future,
+    io,
+    rc::Rc,
+    time::Duration,
+};
 
 /// An application on one executor that somebody else drives: in a test, on a foreign loop, or as one task among others.
 /// A [`Gateway`](crate::Gateway) is one of these on every core.
@@ -139,7 +146,13 @@ impl Site {
         local: Option<Rc<Address>>,
     ) -> (u32, impl Future<Output = ()> + use<S>) {
         self.core().shared.counters.connections_open.up();
-        let link = Rc::new(Link { core: self.core().clone(), peer, local, waker: RefCell::default() });
+        let link = Rc::new(Link {
+            core: self.core().clone(),
+            peer,
+            local,
+            waker: RefCell::default(),
+            is_finished: Cell::new(false),
+        });
         let member = self.inner.registry.enter(link.clone());
         let wire = Wire::new(stream, link, self.inner.table.clone());
         let place = member.place();
@@ -210,7 +223,7 @@ mod tests {
             let stream = handle.connect(&listener.local_address().unwrap().unwrap()).await.unwrap();
             let (_, connection) = site.connection(stream, None, None);
             assert!(size_of_val(&connection) <= 208, "the future has {} bytes", size_of_val(&connection));
-            assert!(size_of::<Link>() <= 72);
+            assert!(size_of::<Link>() <= 80);
         });
     }
 }

@@ -4,10 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use ringgate::{App, BodyError, Chunk, Core, Limits, Request, Response, TrailersForm, blocking, post};
 use ringgate_tests::gateway::{Server, Wire, drivers, on_every_driver};
-use std::{
-    io::Read,
-    time::Duration,
-};
+use std::{io::Read, time::Duration};
 
 async fn echo(mut request: Request) -> Response {
     request.body_mut().set_bytes_max(u64::MAX);
@@ -96,12 +93,16 @@ fn app(_: &Core) -> App {
         .route("/broken", broken)
         .route("/length", wrong_length)
         .route("/pieces", |_: &Request| Response::stream(Pieces(1000)))
-        .route("/writer", |_: &Request| Response::writer(|out| (0..1000).try_for_each(|_| out.write_all(&[b'w'; 1000]))))
-        .route("/writer-fails", |_: &Request| Response::writer(|out| {
-            out.write_all(b"half")?;
-            out.flush()?;
-            Err(std::io::Error::other("no more"))
-        }))
+        .route("/writer", |_: &Request| {
+            Response::writer(|out| (0..1000).try_for_each(|_| out.write_all(&[b'w'; 1000])))
+        })
+        .route("/writer-fails", |_: &Request| {
+            Response::writer(|out| {
+                out.write_all(b"half")?;
+                out.flush()?;
+                Err(std::io::Error::other("no more"))
+            })
+        })
         .route("/writer-panics", |_: &Request| Response::writer(|_| panic!("no more")))
         .route("/big", |_: &Request| Response::bytes(vec![b'b'; 3_000_000]))
         .route("/after", |_: &Request| "after")
@@ -117,7 +118,9 @@ fn bodies_arrive_whole_in_every_world_and_framing() {
             let mut client = server.connect();
             assert!(client.post(target, &body).body == body, "{target}");
             assert_eq!(client.post(target, b"").body, b"", "{target}");
-            client.wire.say(format!("POST {target} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n").as_bytes());
+            client
+                .wire
+                .say(format!("POST {target} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n").as_bytes());
             for piece in body.chunks(70_001) {
                 client.wire.say(format!("{:x};ext=1\r\n", piece.len()).as_bytes());
                 client.wire.say(piece);
@@ -162,11 +165,17 @@ fn the_body_limit_is_exact_and_413_where_it_is_passed() {
             let answer = client.post(target, &[1; 1001]);
             assert_eq!(answer.status, 413, "{target}");
             assert_eq!(client.get("/after").text(), "after", "a short rest is thrown away: {target}");
-            client.wire.say(format!("POST {target} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n").as_bytes());
+            client
+                .wire
+                .say(format!("POST {target} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n").as_bytes());
             client.wire.say(format!("3e9\r\n{}\r\n0\r\n\r\n", "x".repeat(1001)).as_bytes());
             assert_eq!(client.answer(false).status, 413, "{target}, chunked");
             let answer = server.connect().post(target, &[1; 60_000]);
-            assert_eq!((answer.status, answer.field("connection")), (413, Some("close")), "{target}, too long to drain");
+            assert_eq!(
+                (answer.status, answer.field("connection")),
+                (413, Some("close")),
+                "{target}, too long to drain"
+            );
         }
         assert_eq!(server.connect().post("/echo", &[1; 50_000]).body.len(), 50_000, "the handler lifts the limit");
     }
@@ -195,7 +204,8 @@ fn h1_16_the_body_is_invited_when_it_is_read() {
     on_every_driver(app, |server| {
         for target in POSTS {
             let mut client = server.connect();
-            let head = format!("POST {target} HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\nexpect: 100-continue\r\n\r\n");
+            let head =
+                format!("POST {target} HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\nexpect: 100-continue\r\n\r\n");
             client.wire.say(head.as_bytes());
             assert_eq!(client.answer(false).status, 100, "{target}");
             client.wire.say(b"abc");
@@ -261,7 +271,9 @@ fn a_malformed_body_is_400_and_the_handler_is_dropped() {
     on_every_driver(app, |server| {
         for target in ["/collect", "/collect-blocking"] {
             let mut client = server.connect();
-            client.wire.say(format!("POST {target} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n").as_bytes());
+            client.wire.say(
+                format!("POST {target} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n").as_bytes(),
+            );
             let answer = client.answer(false);
             assert_eq!((answer.status, answer.field("connection")), (400, Some("close")), "{target}");
             assert!(client.is_over());

@@ -288,10 +288,7 @@ fn one_port_on_two_cores_a_unix_socket_and_a_bound_one() {
         let bound = TcpListener::bind("127.0.0.1:0").unwrap();
         let bound_address = bound.local_addr().unwrap();
         let server = Server::start_with(driver, app, |gateway| {
-            gateway
-                .cores(Placement::Unpinned { count: 2 })
-                .listen(Address::Unix(path.clone()))
-                .listen_bound(bound)
+            gateway.cores(Placement::Unpinned { count: 2 }).listen(Address::Unix(path.clone())).listen_bound(bound)
         });
         assert_eq!(server.gateway.addresses().len(), 3);
         assert_eq!(server.gateway.driver_reports().len(), 2);

@@ -46,7 +46,10 @@ fn app(_: &Core) -> App {
         .wrap(Mark("inner"));
     App::new()
         .route("/plain", |_: &Request| "plain")
-        .route("/methods", get(|_: &Request| "got").post(async |_: Request| "posted").on(method("PURGE"), |_: &Request| "purged"))
+        .route(
+            "/methods",
+            get(|_: &Request| "got").post(async |_: Request| "posted").on(method("PURGE"), |_: &Request| "purged"),
+        )
         .route("/get-only", get(|_: &Request| "got"))
         .route("/any", any(|request: &Request| request.method().to_string()))
         .route("/user/{id}/{*rest}", get(parameters))
@@ -54,12 +57,25 @@ fn app(_: &Core) -> App {
         .route("/user/root", get(|_: &Request| "the root"))
         .route("/blocking/{id}", get(|request: blocking::Request| request.param("id").unwrap_or_default().into_owned()))
         .route("/query", get(|request: &Request| format!("{:?} {:?}", request.query(), request.query_value("a b"))))
-        .route("/fields", get(|request: &Request| format!("{:?}", request.headers().get_all("x-list").iter().collect::<Vec<_>>())))
+        .route(
+            "/fields",
+            get(|request: &Request| format!("{:?}", request.headers().get_all("x-list").iter().collect::<Vec<_>>())),
+        )
         .route("/cookies", get(|request: &Request| format!("{:?}", cookies(request).collect::<Vec<_>>())))
-        .route("/where", get(|request: &Request| format!("{} {:?} {}", request.protocol(), request.route(), request.peer_address().is_some())))
+        .route(
+            "/where",
+            get(|request: &Request| {
+                format!("{} {:?} {}", request.protocol(), request.route(), request.peer_address().is_some())
+            }),
+        )
         .route("/state", get(|request: &Request| request.state::<Greeting>().0))
         .route("/no-state", get(|request: &Request| request.state::<u32>().to_string()))
-        .route("/split", get(|_: &Request| Response::text("x").try_header("x", "a\r\nset-cookie: b").map_err(|_| StatusCode::IM_A_TEAPOT)))
+        .route(
+            "/split",
+            get(|_: &Request| {
+                Response::text("x").try_header("x", "a\r\nset-cookie: b").map_err(|_| StatusCode::IM_A_TEAPOT)
+            }),
+        )
         .route("/own-date", get(|_: &Request| Response::text("x").header("date", "never").header("server", "other")))
         .mount("/inner", inner)
         .mount("/around", App::new().route("/inline", get(value)).route("/blocking", get(value_blocking)).around(timed))
@@ -86,19 +102,22 @@ fn texts<W: Wire>(client: &mut Client<W>, expected: &[(&str, &str)]) {
 fn routes_find_their_handlers() {
     on_every_driver(app, |server| {
         let mut client = server.connect();
-        texts(&mut client, &[
-            ("/plain", "plain"),
-            ("/user/7", "Some(\"7\") None None"),
-            ("/user/a%20b/c/d", "Some(\"a b\") Some(\"c/d\") None"),
-            ("/user/root", "the root"),
-            ("/blocking/5", "5"),
-            ("/query?x=1&a+b=%32", "Some(\"x=1&a+b=%32\") Some(\"2\")"),
-            ("/query", "None None"),
-            ("/where", "HTTP/1.1 Some(\"/where\") true"),
-            ("/inner", "inner /inner"),
-            ("/inner/", "inner /inner/"),
-            ("http://test/plain", "plain"),
-        ]);
+        texts(
+            &mut client,
+            &[
+                ("/plain", "plain"),
+                ("/user/7", "Some(\"7\") None None"),
+                ("/user/a%20b/c/d", "Some(\"a b\") Some(\"c/d\") None"),
+                ("/user/root", "the root"),
+                ("/blocking/5", "5"),
+                ("/query?x=1&a+b=%32", "Some(\"x=1&a+b=%32\") Some(\"2\")"),
+                ("/query", "None None"),
+                ("/where", "HTTP/1.1 Some(\"/where\") true"),
+                ("/inner", "inner /inner"),
+                ("/inner/", "inner /inner/"),
+                ("http://test/plain", "plain"),
+            ],
+        );
         assert_eq!(client.get("/nothing").status, 404);
         assert_eq!(client.get("/inner/nothing").text(), "inner nothing");
         assert_eq!(client.get("/innermost").text(), "not found\n");
@@ -132,7 +151,8 @@ fn middleware_is_an_onion_and_keeps_the_worlds() {
         for target in ["/inner/value", "/inner/value-async", "/inner/value-blocking"] {
             let answer = client.get(target);
             assert_eq!(answer.text(), "Some(\"inner\")", "{target}");
-            let marks: Vec<_> = answer.fields.iter().filter(|(name, _)| name == "x-mark").map(|(_, v)| v.as_str()).collect();
+            let marks: Vec<_> =
+                answer.fields.iter().filter(|(name, _)| name == "x-mark").map(|(_, v)| v.as_str()).collect();
             assert_eq!(marks, ["inner", "outer"], "{target}");
         }
         for target in ["/around/inline", "/around/blocking"] {
@@ -165,7 +185,8 @@ fn a_request_knows_its_fields_and_its_state() {
 #[test]
 fn a_head_in_pieces_is_the_same_head() {
     on_every_driver(app, |server| {
-        let request = b"GET /user/a/b HTTP/1.1\r\nhost: test\r\nx-y: z\r\n\r\nGET /plain HTTP/1.1\r\nhost: test\r\n\r\n";
+        let request =
+            b"GET /user/a/b HTTP/1.1\r\nhost: test\r\nx-y: z\r\n\r\nGET /plain HTTP/1.1\r\nhost: test\r\n\r\n";
         for step in [1, 7, 30] {
             let mut client = server.connect();
             for piece in request.chunks(step) {
@@ -212,9 +233,12 @@ fn what_is_not_served_is_refused_in_its_own_tongue() {
 
 #[test]
 fn extension_methods_of_a_post_only_route() {
-    on_every_driver(|_| App::new().route("/", post(|_: &Request| "")), |server| {
-        let mut client = server.connect();
-        assert_eq!(client.ask("HEAD / HTTP/1.1").status, 405);
-        assert_eq!(client.get("/").field("allow"), Some("POST, OPTIONS"));
-    });
+    on_every_driver(
+        |_| App::new().route("/", post(|_: &Request| "")),
+        |server| {
+            let mut client = server.connect();
+            assert_eq!(client.ask("HEAD / HTTP/1.1").status, 405);
+            assert_eq!(client.get("/").field("allow"), Some("POST, OPTIONS"));
+        },
+    );
 }

@@ -118,7 +118,8 @@ fn poll_quiet<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &
     wire.leave_waker(cx);
     let is_idle = machine.is_idle() && wire.input.is_empty();
     if is_idle && wire.core().shared.draining.get() {
-        return Poll::Ready(Flow::Close);
+        // Nothing is unread that could cost the peer its last response: no need for stages.
+        return wire.poll_flushed(cx).map(|_| Flow::Gone);
     }
     ready!(wire.poll_deadline(cx));
     let counters = &wire.core().shared.counters;

@@ -17,7 +17,10 @@ use std::{
 
 /// Serves one connection, whatever it speaks, to its end. `guard` lives as long.
 ///
-/// Not an `async fn`: that would hold each of its arguments twice, and idle connections are counted in bytes.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async fn holds its arguments twice; idle connections are counted in bytes"
+)]
 pub(crate) fn serve<S: ByteStream, G>(mut wire: Wire<S>, guard: G) -> impl Future<Output = ()> + use<S, G> {
     async move {
         let _guard = &guard;

@@ -1,11 +1,6 @@
 //! The socket's side of a connection: bytes, the one timer, and the end.
 
-use crate::{
-    conn::input::Input,
-    core::Core,
-    dispatch::Table,
-    request::Link,
-};
+use crate::{conn::input::Input, core::Core, dispatch::Table, request::Link};
 use ringgate_runtime::{
     buffer::SendBuf,
     net::ByteStream,
@@ -127,6 +122,7 @@ impl<S: ByteStream> Wire<S> {
             return;
         }
         self.stream.shutdown_write();
+        self.link.is_finished.set(true);
         self.allow(self.core().shared.config.timeouts.linger_timeout_ms);
         let mut bytes_left = LINGER_DRAINS * self.core().shared.config.limits.drain_bytes_max;
         poll_fn(|cx| {

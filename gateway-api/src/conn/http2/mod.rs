@@ -546,7 +546,7 @@ impl Driver {
             if idle == Some(first) {
                 counters.timeouts_idle.up();
                 self.is_draining = true;
-                self.machine.drain(milliseconds(wire.now()));
+                self.machine.drain(milliseconds(now));
             }
             while let Ok(Some(event)) = self.machine.handle_timeout(milliseconds(now)) {
                 self.event(&wire.link.core, event);
