@@ -145,7 +145,7 @@ pub use crate::{
     counters::Metrics,
     drain::DrainReport,
     error::{BodyError, Disconnected},
-    features::{Features, HintsForm, Protocol, TrailersForm},
+    features::{Features, HintsForm, Protocol, PushForm, TrailersForm},
     gateway::{Gateway, RunningGateway},
     handler::{Handler, IntoHandler, IsAsync, IsBlocking, IsInline},
     middleware::{Middleware, Next},

@@ -3,10 +3,14 @@
 use crate::{
     body::Body,
     core::Core,
-    features::{Features, HintsForm, Protocol},
+    features::{Features, HintsForm, Protocol, PushForm},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use ringgate_protocols::{http::head::Head, http2::request::RequestHead, span::Span};
+use ringgate_protocols::{
+    http::{head::Head, target},
+    http2::request::RequestHead,
+    span::Span,
+};
 use ringgate_runtime::{buffer::Lease, executor::Handle, net::Address, time::Instant};
 use smallvec::SmallVec;
 use std::{
@@ -53,6 +57,8 @@ pub(crate) struct Link {
     pub(crate) core: Core,
     pub(crate) peer: Option<Address>,
     pub(crate) local: Option<Rc<Address>>,
+    /// HTTP/2: promises that the client would still take.
+    pub(crate) promises_left: Cell<u32>,
     /// Wakes the connection's task, so that a drain is noticed by those that wait.
     pub(crate) waker: RefCell<Option<Waker>>,
     /// The last response is out, and the connection only waits for the peer to close.
@@ -78,6 +84,7 @@ struct Inner {
     parameters: RefCell<Parameters>,
     values: RefCell<Vec<(TypeId, Arc<dyn Any + Send + Sync>)>>,
     hints: RefCell<Vec<HeaderValue>>,
+    pushes: RefCell<Vec<Box<str>>>,
     answered: Cell<bool>,
 }
 
@@ -110,6 +117,7 @@ impl Inner {
     fn forget_exchange(&mut self) {
         self.values.get_mut().clear();
         self.hints.get_mut().clear();
+        self.pushes.get_mut().clear();
         let parameters = self.parameters.get_mut();
         if parameters.names.is_some() {
             parameters.names = None;
@@ -143,6 +151,7 @@ impl RequestPool {
                 parameters: RefCell::default(),
                 values: RefCell::default(),
                 hints: RefCell::default(),
+                pushes: RefCell::default(),
                 answered: Cell::new(false),
             })
         });
@@ -239,9 +248,28 @@ impl Request {
         parameters.values.extend(values);
     }
 
-    /// Whether there are early hints that have not gone out yet.
+    /// Whether there are early hints or pushes that have not gone out yet.
     pub(crate) fn has_hints(&self) -> bool {
-        !self.inner.hints.borrow().is_empty()
+        !self.inner.hints.borrow().is_empty() || !self.inner.pushes.borrow().is_empty()
+    }
+
+    /// Pushes that have not gone out yet.
+    pub(crate) fn take_pushes(&self) -> Vec<Box<str>> {
+        std::mem::take(&mut *self.inner.pushes.borrow_mut())
+    }
+
+    /// Makes it the request of a promise: `GET path`, without any field.
+    pub(crate) fn promise(&mut self, authority: &str, path: &str) {
+        let Some(inner) = Rc::get_mut(&mut self.inner) else { return };
+        inner.release_head();
+        inner.head.clear();
+        inner.head.version = http::Version::HTTP_2;
+        let Some(parts) = target::parse(&Method::GET, path.as_bytes()) else { return };
+        inner.head.target = Span::new(0, path.len() as u32);
+        (inner.head.path, inner.head.query) = (parts.path, parts.query);
+        inner.head.authority = Span::new(path.len() as u32, (path.len() + authority.len()) as u32);
+        inner.bytes = HeadBytes::Lease(Lease::from_vec([path.as_bytes(), authority.as_bytes()].concat()));
+        inner.base = 0;
     }
 
     /// Early hints that have not gone out yet.
@@ -469,6 +497,32 @@ impl Request {
         }
         self.inner.hints.borrow_mut().extend(links);
         if self.inner.features.early_hints { HintsForm::Interim } else { HintsForm::LinkField }
+    }
+
+    /// Sends the client what it will ask for next: the response to `GET path`, made by this application's own handler.
+    /// HTTP/2 alone has this, and few clients still allow it; otherwise the client is told with an early hint
+    /// (`Link: <path>; rel=preload`) to fetch it. The answer says which.
+    ///
+    /// To be called before the response that refers to the resource. `path` is a path with an optional query.
+    ///
+    /// ```
+    /// use ringgate::{App, Request};
+    /// fn page(request: &Request) -> &'static str {
+    ///     request.push("/style.css");
+    ///     "<!doctype html><link rel=stylesheet href=/style.css>"
+    /// }
+    /// # let _ = App::new().route("/", page);
+    /// ```
+    pub fn push(&self, path: &str) -> PushForm {
+        let left = &self.link().promises_left;
+        let is_path = path.starts_with('/') && target::parse(&Method::GET, path.as_bytes()).is_some();
+        if is_path && self.inner.features.push && !self.inner.answered.get() && left.get() > 0 {
+            left.set(left.get() - 1);
+            self.inner.pushes.borrow_mut().push(path.into());
+            return PushForm::Promised;
+        }
+        let link = HeaderValue::try_from(format!("<{path}>; rel=preload")).ok().filter(|_| is_path);
+        PushForm::Hinted(link.map_or(HintsForm::Dropped, |link| self.early_hints([link])))
     }
 
     /// The body, to be read.

@@ -150,6 +150,7 @@ impl Site {
             core: self.core().clone(),
             peer,
             local,
+            promises_left: Cell::default(),
             waker: RefCell::default(),
             is_finished: Cell::new(false),
         });

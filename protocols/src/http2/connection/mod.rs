@@ -330,12 +330,19 @@ impl Connection {
     /// True when the client would take a promise now.
     #[must_use]
     pub fn can_push(&self) -> bool {
-        self.limits.push
+        self.promises_left() > 0
+    }
+
+    /// How many more promises the client would take now.
+    #[must_use]
+    pub fn promises_left(&self) -> u32 {
+        let is_open = self.limits.push
             && self.peer.enable_push
             && !self.peer_goaway
             && self.dead.is_none()
-            && self.drain == Drain::No
-            && self.promised_live < self.peer.max_concurrent_streams.min(self.limits.streams_max)
+            && self.drain == Drain::No;
+        let most = self.peer.max_concurrent_streams.min(self.limits.streams_max);
+        if is_open { most.saturating_sub(self.promised_live) } else { 0 }
     }
 
     /// Body bytes delivered and not released.
