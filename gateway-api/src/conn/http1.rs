@@ -159,7 +159,7 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
     let was_idle = machine.is_idle();
     let mut has_answered = false;
     let flow = loop {
-        if buf.tail().len() > limits.output_bytes_max {
+        if buf.len() > limits.output_bytes_max {
             break Flow::Full;
         }
         let step = match machine.handle_input(wire.input.bytes(), request.head_mut(), &limits.protocol) {
