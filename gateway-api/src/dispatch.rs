@@ -52,17 +52,22 @@ const KNOWN: [Method; 9] = [
 
 /// A response, or the promise of one, and what to do behind it.
 pub(crate) struct Begun {
-    route: usize,
+    pub(crate) route: usize,
     pub(crate) outcome: Outcome,
 }
 
-#[expect(clippy::large_enum_variant, reason = "a response that is ready at once must not cost an allocation")]
+#[allow(clippy::large_enum_variant, reason = "a response that is ready at once must not cost an allocation")]
 pub(crate) enum Outcome {
     Ready(Response),
     Pending(ResponseFuture),
 }
 
 impl Begun {
+    /// A handler that has answered: what is left is to be sent.
+    pub(crate) fn answered(route: usize) -> Self {
+        Self { route, outcome: Outcome::Ready(Response::default()) }
+    }
+
     /// The response, if it was ready at once.
     pub(crate) fn take_ready(&mut self) -> Poll<Response> {
         match &mut self.outcome {
@@ -164,7 +169,13 @@ impl Table {
 
     /// Runs the hooks behind the handler, and begins the thread of a body that blocking code writes.
     pub(crate) fn finish(&self, core: &Core, begun: &Begun, request: &Request, response: &mut Response) {
-        let hooks = &self.routes[begun.route].hooks;
+        self.run_after(core, begun.route, request, response);
+    }
+
+    /// The same, with the number of the route.
+    #[inline]
+    pub(crate) fn run_after(&self, core: &Core, route: usize, request: &Request, response: &mut Response) {
+        let hooks = &self.routes[route].hooks;
         if !hooks.is_empty() {
             let run = || hooks.iter().rev().for_each(|hook| hook.after(request, response));
             if catch_unwind(AssertUnwindSafe(run)).is_err() {

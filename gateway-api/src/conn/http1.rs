@@ -7,6 +7,7 @@ use crate::{
         output::{self, Written},
         wire::Wire,
     },
+    dispatch::{Begun, Outcome},
     features::Features,
     request::{HeadBytes, Request},
 };
@@ -158,7 +159,7 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
     let was_idle = machine.is_idle();
     let mut has_answered = false;
     let flow = loop {
-        if buf.tail().len() > limits.output_bytes_max {
+        if buf.len() > limits.output_bytes_max {
             break Flow::Full;
         }
         let step = match machine.handle_input(wire.input.bytes(), request.head_mut(), &limits.protocol) {
@@ -185,13 +186,22 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
         if core.shared.draining.get() {
             machine.close_after_response();
         }
-        let mut begun = wire.table.begin(&core, &mut request);
-        let polled = if inbound.is_some() { begun.take_ready() } else { wire.table.poll(&core, &mut begun, cx) };
-        let Poll::Ready(mut response) = polled else {
-            let shared = std::mem::replace(&mut request, core.shared.requests.take());
-            break Flow::Exchange(Box::new(Exchange::of_handler(&core, shared, begun, inbound)));
+        let begun = wire.table.begin(&core, &mut request);
+        let route = begun.route;
+        let mut response = match begun.outcome {
+            Outcome::Ready(response) => response,
+            outcome @ Outcome::Pending(_) => {
+                let mut begun = Begun { route, outcome };
+                // Without a body to read it may well be ready at once, and then costs no more than an inline one.
+                let polled = inbound.is_none().then(|| wire.table.poll(&core, &mut begun, cx));
+                let Some(Poll::Ready(response)) = polled else {
+                    let shared = std::mem::replace(&mut request, core.shared.requests.take());
+                    break Flow::Exchange(Box::new(Exchange::of_handler(&core, shared, begun, inbound)));
+                };
+                response
+            }
         };
-        wire.table.finish(&core, &begun, &request, &mut response);
+        wire.table.run_after(&core, route, &request, &mut response);
         output::hints_before(machine, &core, &mut buf, &request, &mut response);
         match output::respond(machine, &core, &mut buf, response) {
             Written::Whole(Then::KeepAlive) => {}
@@ -202,7 +212,7 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
             Written::Whole(Then::Close(_) | Then::Switch) => break Flow::Close,
             Written::Begun(payload, trailers) => {
                 let shared = std::mem::replace(&mut request, core.shared.requests.take());
-                let exchange = Exchange::of_handler(&core, shared, begun, inbound);
+                let exchange = Exchange::of_handler(&core, shared, Begun::answered(route), inbound);
                 let buf = std::mem::take(&mut buf);
                 break Flow::Exchange(Box::new(exchange.with_response(buf, payload, trailers)));
             }

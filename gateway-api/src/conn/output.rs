@@ -10,9 +10,9 @@ use crate::{
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use ringgate_protocols::http1::{
     connection::Connection,
-    event::Then,
     encode::{BodyFraming, BodyLength, ResponseHead},
     error::Misuse,
+    event::Then,
 };
 use ringgate_runtime::buffer::{Piece, SendBuf};
 
