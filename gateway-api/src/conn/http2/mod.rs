@@ -216,7 +216,8 @@ impl Driver {
 
     /// A stream is over: its handler is dropped, whoever still reads its body learns it.
     fn forget(&mut self, key: StreamKey, why: BodyError) {
-        let Some(place) = self.streams.get_mut(key.slot()).filter(|place| place.as_ref().is_some_and(|live| live.key == key))
+        let Some(place) =
+            self.streams.get_mut(key.slot()).filter(|place| place.as_ref().is_some_and(|live| live.key == key))
         else {
             return;
         };
