@@ -46,12 +46,12 @@ fn accept_pauses_and_goes_on(executor: &mut Executor) {
             let mut accepted = Vec::new();
             for _ in 0..20 {
                 accepted.push(listener.accept().await.unwrap());
+                // Those that were accepted go, and make room.
                 if accepted.len() == 3 {
                     accepted.clear();
                 }
             }
         });
-        // Those that were accepted close after a while, and make room.
         accept_all.await.unwrap();
     });
     executor.block_on(async { handle.sleep(Duration::from_millis(20)).await });
