@@ -94,6 +94,9 @@ fn connections_come_and_go(executor: &mut Executor) {
             };
             handle.spawn("connection", serve).detach();
         }
+        while !clients.is_finished() {
+            handle.sleep(Duration::from_millis(5)).await;
+        }
         clients.join().unwrap();
         handle.sleep(Duration::from_millis(100)).await;
         let counters = handle.counters();
