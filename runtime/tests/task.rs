@@ -249,10 +249,10 @@ fn wakes_from_threads_race_with_completion_cancel_and_executor_drop() {
             })
             .collect();
         executor.block_on(async {
-            for number in 0..TASKS {
+            for (number, task) in tasks.iter_mut().enumerate() {
                 match number % 3 {
-                    0 => drop(tasks[number].take()),
-                    1 if round % 2 == 0 => tasks[number].take().unwrap().detach(),
+                    0 => drop(task.take()),
+                    1 if round % 2 == 0 => task.take().unwrap().detach(),
                     _ => handle.yield_now().await,
                 }
             }

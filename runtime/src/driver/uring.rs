@@ -633,7 +633,8 @@ fn vectored(sending: &mut Sending) -> *const libc::msghdr {
 
 /// Tries the flags best first and drops them one by one, newest first, as the kernel refuses them.
 fn set_up(config: RingConfig) -> Result<(IoUring, String), Unavailable> {
-    let tiers: [(&str, fn(&mut io_uring::Builder)); 3] = [
+    type Apply = fn(&mut io_uring::Builder);
+    let tiers: [(&str, Apply); 3] = [
         ("SINGLE_ISSUER|DEFER_TASKRUN|TASKRUN_FLAG|SUBMIT_ALL", |builder| {
             builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_submit_all();
         }),
