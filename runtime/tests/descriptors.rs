@@ -46,12 +46,12 @@ fn accept_pauses_and_goes_on(executor: &mut Executor) {
             let mut accepted = Vec::new();
             for _ in 0..20 {
                 accepted.push(listener.accept().await.unwrap());
+                // Those that were accepted go, and make room.
                 if accepted.len() == 3 {
                     accepted.clear();
                 }
             }
         });
-        // Those that were accepted close after a while, and make room.
         accept_all.await.unwrap();
     });
     executor.block_on(async { handle.sleep(Duration::from_millis(20)).await });
@@ -93,6 +93,9 @@ fn connections_come_and_go(executor: &mut Executor) {
                 }
             };
             handle.spawn("connection", serve).detach();
+        }
+        while !clients.is_finished() {
+            handle.sleep(Duration::from_millis(5)).await;
         }
         clients.join().unwrap();
         handle.sleep(Duration::from_millis(100)).await;

@@ -7,7 +7,7 @@
 //! be: an arrival, or the timer that the wait was to end at. A run depends on nothing but seed, configuration and
 //! program: the same three give the same run, unless other threads wake the core.
 //!
-//! After every wait [`Sim::audit`] looks whether the books balance: buffers, slots, operations.
+//! After every wait it looks whether the books balance: buffers, slots, operations.
 //!
 //! [`Executor::simulated`](crate::executor::Executor::simulated) starts one, and gives the test its end of the world:
 //!

@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
 
 use crate::buffer::{ReceivePool, SendBuf};
@@ -205,6 +205,27 @@ struct Vectored {
     pieces: Vec<libc::iovec>,
 }
 
+/// What somebody else's loop waits on.
+struct Readiness {
+    /// Holds the two below: readable when one of them is.
+    epoll: OwnedFd,
+    /// Registered with the ring.
+    eventfd: OwnedFd,
+}
+
+impl Readiness {
+    /// The core's wake descriptor is in the set as well, although the ring reads it: a ring's eventfd that is to be
+    /// signalled from within another eventfd's signal is signalled once, through RCU, and (6.18) never again.
+    fn new(wake: &WakeCell) -> io::Result<Self> {
+        // Readable from the start: the first turn arms what is to be heard of.
+        let eventfd = eventfd(1, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &eventfd, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
+        epoll::add(&epoll, wake, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
+        Ok(Self { epoll, eventfd })
+    }
+}
+
 /// The driver. See the module's text.
 pub(crate) struct Uring {
     ring: std::mem::ManuallyDrop<IoUring>,
@@ -213,7 +234,7 @@ pub(crate) struct Uring {
     wake_word: std::mem::ManuallyDrop<Box<u64>>,
     wake_armed: bool,
     /// Registered with the ring when somebody else's loop asks for it.
-    readiness: Option<OwnedFd>,
+    readiness: Option<Readiness>,
     /// Sends in the submission queue that complete while they are submitted.
     prompt: usize,
     /// Streams whose multishot receive ended for want of a buffer.
@@ -356,7 +377,7 @@ impl Uring {
             let is_clear = self.push_backlog() && self.has_nothing_to_do();
             if let (true, Some(readiness)) = (is_clear, &self.readiness) {
                 // EAGAIN: it was clear.
-                let _ = rustix::io::read(readiness, &mut [0_u8; 8]);
+                let _ = rustix::io::read(&readiness.eventfd, &mut [0_u8; 8]);
                 if self.has_nothing_to_do() {
                     return Ok(());
                 }
@@ -366,7 +387,7 @@ impl Uring {
         }
         if let Some(readiness) = &self.readiness {
             // A busy ring: the loop comes again at once. A full counter (EAGAIN) is as good.
-            let _ = rustix::io::write(readiness, &1_u64.to_ne_bytes());
+            let _ = rustix::io::write(&readiness.eventfd, &1_u64.to_ne_bytes());
         }
         Ok(())
     }
@@ -612,7 +633,8 @@ fn vectored(sending: &mut Sending) -> *const libc::msghdr {
 
 /// Tries the flags best first and drops them one by one, newest first, as the kernel refuses them.
 fn set_up(config: RingConfig) -> Result<(IoUring, String), Unavailable> {
-    let tiers: [(&str, fn(&mut io_uring::Builder)); 3] = [
+    type Apply = fn(&mut io_uring::Builder);
+    let tiers: [(&str, Apply); 3] = [
         ("SINGLE_ISSUER|DEFER_TASKRUN|TASKRUN_FLAG|SUBMIT_ALL", |builder| {
             builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_submit_all();
         }),
@@ -807,12 +829,11 @@ impl Driver for Uring {
 
     fn readiness_fd(&mut self) -> Option<RawFd> {
         if self.readiness.is_none() {
-            // Readable from the start: the first turn arms what is to be heard of.
-            let eventfd = eventfd(1, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?;
-            self.ring.submitter().register_eventfd(eventfd.as_raw_fd()).ok()?;
-            self.readiness = Some(eventfd);
+            let readiness = Readiness::new(&self.wake).ok()?;
+            self.ring.submitter().register_eventfd(readiness.eventfd.as_raw_fd()).ok()?;
+            self.readiness = Some(readiness);
         }
-        self.readiness.as_ref().map(AsRawFd::as_raw_fd)
+        self.readiness.as_ref().map(|readiness| readiness.epoll.as_raw_fd())
     }
 
     fn report(&self) -> DriverReport {
