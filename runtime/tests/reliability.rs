@@ -256,9 +256,15 @@ impl<'a> ForeignLoop<'a> {
     /// Until `done`, or until nothing has happened for `patience`; true if it was done.
     fn run(&mut self, patience: Duration, mut done: impl FnMut() -> bool) -> bool {
         let mut deadline = Instant::now() + patience;
+        let (start, first) = (Instant::now(), self.turns);
         loop {
             self.turns += 1;
             let turn = self.executor.turn(Some(Duration::ZERO)).unwrap();
+            if start.elapsed() > Duration::from_secs(20) {
+                let counters = self.executor.handle().counters();
+                let turns = self.turns - first;
+                panic!("it never rests: {turns} turns, the last {turn:?}, {:?}", counters.snapshot());
+            }
             if done() {
                 return true;
             }
