@@ -1,6 +1,7 @@
 //! tmp
 pub mod blocking;
 pub mod helpers;
+pub mod websocket;
 
 mod app;
 mod body;

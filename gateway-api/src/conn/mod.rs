@@ -5,6 +5,7 @@ pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod input;
 pub(crate) mod output;
+pub(crate) mod websocket;
 pub(crate) mod wire;
 
 use crate::conn::wire::Wire;
@@ -18,10 +19,14 @@ pub(crate) async fn serve<S: ByteStream>(mut wire: Wire<S>) {
         Some(Preface::Http1) => match http1::serve(&mut wire).await {
             http1::Next::Close => &[],
             http1::Next::Gone => return,
+            http1::Next::Upgrade(upgrade, buf) => match Box::pin(websocket::serve(&mut wire, *upgrade, buf)).await {
+                http1::Next::Close => &[],
+                _ => return,
+            },
         },
         Some(Preface::Http2) => match http2::serve(&mut wire).await {
             http1::Next::Close => &[],
-            http1::Next::Gone => return,
+            _ => return,
         },
         Some(Preface::Tls) => TLS_REFUSED,
         _ => return,
