@@ -1,7 +1,8 @@
 //! Question: what do HPACK decoding and encoding cost per block, beside `hpack` and `fluke-hpack`?
 //!
 //! Each side sees what it would see on a connection: the first block fills the tables, and the measured ones repeat it
-//! with a different path. The codec of the `h2` crate is private to it and takes part only within hyper, in `compare`.
+//! unchanged. `hpack` and its fork build their Huffman table anew for each string, which is most of their cold row. The
+//! codec of the `h2` crate is private to it and takes part only within hyper, in `compare`.
 
 use std::hint::black_box;
 

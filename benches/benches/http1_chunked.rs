@@ -6,7 +6,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringgate_protocols::http::head::Head;
-use ringgate_protocols::http1::connection::{Connection, Event};
+use ringgate_protocols::http1::connection::Connection;
+use ringgate_protocols::http1::event::Event;
 use ringgate_protocols::limits::Limits;
 
 const BODY_BYTES: usize = 64 * 1024;

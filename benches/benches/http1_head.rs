@@ -7,7 +7,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringgate_protocols::http::head::Head;
-use ringgate_protocols::http1::connection::{Connection, Event};
+use ringgate_protocols::http1::connection::Connection;
+use ringgate_protocols::http1::event::Event;
 use ringgate_protocols::limits::Limits;
 
 const SMALL: &[u8] = b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n";

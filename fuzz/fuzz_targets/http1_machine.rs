@@ -6,9 +6,10 @@
 use http::StatusCode;
 use libfuzzer_sys::fuzz_target;
 use ringgate_protocols::http::head::Head;
-use ringgate_protocols::http1::connection::{Connection, Event};
+use ringgate_protocols::http1::connection::Connection;
 use ringgate_protocols::http1::encode::ResponseHead;
 use ringgate_protocols::http1::error::Fault;
+use ringgate_protocols::http1::event::Event;
 use ringgate_protocols::http1::framing::Body;
 use ringgate_protocols::limits::Limits;
 
@@ -24,7 +25,13 @@ enum Happened {
 
 fn limits() -> Limits {
     // Small, so that the fuzzer reaches them.
-    Limits { header_bytes_max: 200, field_count_max: 6, field_line_bytes_max: 80, target_bytes_max: 40, ..Limits::default() }
+    Limits {
+        header_bytes_max: 200,
+        field_count_max: 6,
+        field_line_bytes_max: 80,
+        target_bytes_max: 40,
+        ..Limits::default()
+    }
 }
 
 fn run<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Happened> {

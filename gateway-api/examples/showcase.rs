@@ -8,12 +8,10 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use ringgate::{
-    App, Core, Gateway, IntoHandler, Methods, Request, Response, blocking,
+    Address, App, Core, DriverChoice, Gateway, IntoHandler, Methods, Placement, Request, Response, blocking, get,
     helpers::{cookie::cookies, json::Json},
-    get,
     websocket::{DeflateConfig, SocketError, WebSocket, WebSocketLimits, WebSocketRoute, websocket},
 };
-use ringgate_runtime::{driver::DriverChoice, net::Address, sys::placement::Placement};
 use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 
 /// What a handler looks like says where it runs. This one runs on the core, at once.
@@ -211,8 +209,22 @@ fn page(request: &Request) -> Response {
 }
 
 const LINKS: &[&str] = &[
-    "/hello", "/hello-async", "/hello-blocking", "/sleep?ms=200", "/sleep-blocking?ms=200", "/stream?chunks=20&bytes=64",
-    "/big", "/json", "/features", "/hints", "/trailers", "/panic", "/echo", "/cookie", "/metrics", "/chat",
+    "/hello",
+    "/hello-async",
+    "/hello-blocking",
+    "/sleep?ms=200",
+    "/sleep-blocking?ms=200",
+    "/stream?chunks=20&bytes=64",
+    "/big",
+    "/json",
+    "/features",
+    "/hints",
+    "/trailers",
+    "/panic",
+    "/echo",
+    "/cookie",
+    "/metrics",
+    "/chat",
 ];
 
 /// GET is the handler's, POST is an echo.

@@ -37,8 +37,11 @@ pub struct App {
     pub(crate) fallback: Option<Entry>,
     pub(crate) hooks: Vec<Rc<dyn Middleware>>,
     pub(crate) arounds: Vec<Around>,
-    pub(crate) states: Vec<(TypeId, Rc<dyn Any>)>,
+    pub(crate) states: States,
 }
+
+/// Application state by type.
+pub(crate) type States = Vec<(TypeId, Rc<dyn Any>)>;
 
 /// One path with its methods, and the middleware of the applications it was mounted with, outermost first.
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! From a request to its handler, and from the handler to its response.
 
 use crate::{
-    app::{App, Entry},
+    app::{App, Entry, States},
     blocking,
     core::Core,
     handler::{Handler, Kind, ResponseFuture},
@@ -12,7 +12,6 @@ use crate::{
 use http::{HeaderValue, Method, StatusCode, header};
 use ringgate_protocols::span::Span;
 use std::{
-    any::{Any, TypeId},
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -55,16 +54,22 @@ const KNOWN: [Method; 9] = [
 
 /// A response, or the promise of one, and what to do behind it.
 pub(crate) struct Begun {
-    route: usize,
+    pub(crate) route: usize,
     pub(crate) outcome: Outcome,
 }
 
+#[allow(clippy::large_enum_variant, reason = "a response that is ready at once must not cost an allocation")]
 pub(crate) enum Outcome {
     Ready(Response),
     Pending(ResponseFuture),
 }
 
 impl Begun {
+    /// A handler that has answered: what is left is to be sent.
+    pub(crate) fn answered(route: usize) -> Self {
+        Self { route, outcome: Outcome::Ready(Response::default()) }
+    }
+
     /// The response, if it was ready at once.
     pub(crate) fn take_ready(&mut self) -> Poll<Response> {
         match &mut self.outcome {
@@ -92,7 +97,7 @@ impl Table {
     ///
     /// # Panics
     /// When two paths contradict each other, or a path is malformed.
-    pub(crate) fn new(app: App) -> (Self, Vec<(TypeId, Rc<dyn Any>)>) {
+    pub(crate) fn new(app: App) -> (Self, States) {
         let App { mut entries, fallback, hooks, arounds, states } = app;
         let nothing = Entry {
             path: "not found".to_owned(),
@@ -102,7 +107,8 @@ impl Table {
             is_fallback: true,
         };
         let last = fallback.map_or(nothing, |entry| Entry { path: "fallback".to_owned(), ..entry });
-        let mut table = Self { exact: HashMap::default(), tree: matchit::Router::new(), routes: Vec::new(), has_websocket: false };
+        let mut table =
+            Self { exact: HashMap::default(), tree: matchit::Router::new(), routes: Vec::new(), has_websocket: false };
         table.routes.push(Route::new(last.below(&hooks, &arounds)));
         entries.sort_by_key(|entry| entry.is_fallback);
         for entry in entries {
@@ -167,7 +173,13 @@ impl Table {
 
     /// Runs the hooks behind the handler, and begins the thread of a body that blocking code writes.
     pub(crate) fn finish(&self, core: &Core, begun: &Begun, request: &Request, response: &mut Response) {
-        let hooks = &self.routes[begun.route].hooks;
+        self.run_after(core, begun.route, request, response);
+    }
+
+    /// The same, with the number of the route.
+    #[inline]
+    pub(crate) fn run_after(&self, core: &Core, route: usize, request: &Request, response: &mut Response) {
+        let hooks = &self.routes[route].hooks;
         if !hooks.is_empty() {
             let run = || hooks.iter().rev().for_each(|hook| hook.after(request, response));
             if catch_unwind(AssertUnwindSafe(run)).is_err() {
@@ -201,7 +213,8 @@ impl Route {
         let mut names: Vec<String> = KNOWN.iter().enumerate().filter_map(allowed).collect();
         names.extend(extensions.iter().map(|(method, _)| method.as_str().to_owned()));
         let allow = HeaderValue::from_str(&names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static(""));
-        let parameters = path.split(['{', '}']).skip(1).step_by(2).map(|name| name.trim_start_matches('*').into()).collect();
+        let parameters =
+            path.split(['{', '}']).skip(1).step_by(2).map(|name| name.trim_start_matches('*').into()).collect();
         Self { name: String::leak(path), known, extensions, any, allow, hooks: hooks.into(), parameters }
     }
 
@@ -262,16 +275,14 @@ impl Route {
                 Kind::Blocking(handler) => {
                     return Outcome::Pending(Box::pin(blocking::run::run(handler.clone(), handed_over(request))));
                 }
-                Kind::Socket { open, otherwise } => {
-                    match (open(handed_over(request)), otherwise) {
-                        (Ok(response), _) => return Outcome::Ready(response),
-                        (Err(returned), Some(other)) => {
-                            *request = returned;
-                            handler = other;
-                        }
-                        (Err(_), None) => return Outcome::Ready(Response::new(StatusCode::UPGRADE_REQUIRED)),
+                Kind::Socket { open, otherwise } => match (open(handed_over(request)), otherwise) {
+                    (Ok(response), _) => return Outcome::Ready(response),
+                    (Err(returned), Some(other)) => {
+                        *request = returned;
+                        handler = other;
                     }
-                }
+                    (Err(_), None) => return Outcome::Ready(Response::new(StatusCode::UPGRADE_REQUIRED)),
+                },
             }
         }
     }
@@ -281,7 +292,8 @@ impl Route {
     fn refuse(&self, number: usize, request: &Request) -> Response {
         let method = request.method();
         if *method == Method::OPTIONS && request.target() == "*" {
-            return Response::new(StatusCode::NO_CONTENT).header_value(header::ALLOW, HeaderValue::from_static(SERVER_WIDE));
+            return Response::new(StatusCode::NO_CONTENT)
+                .header_value(header::ALLOW, HeaderValue::from_static(SERVER_WIDE));
         }
         let is_elsewhere = request.connect_protocol() == Some(b"websocket") && number == NOT_FOUND;
         if is_elsewhere {

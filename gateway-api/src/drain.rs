@@ -95,14 +95,17 @@ impl Registry {
         .await;
     }
 
-    /// Ends what is left, at once. Answers how many.
+    /// Ends what is left, at once. Answers how many had not finished their exchange.
     pub(crate) fn cut(&self) -> usize {
-        let tasks: Vec<_> = {
-            let mut inner = self.inner.borrow_mut();
-            inner.entries.iter_mut().flatten().filter_map(|entry| entry.task.take()).collect()
-        };
+        let mut unfinished = 0;
+        let mut tasks = Vec::new();
+        for entry in self.inner.borrow_mut().entries.iter_mut().flatten() {
+            unfinished += usize::from(!entry.link.is_finished.get());
+            tasks.extend(entry.task.take());
+        }
         // Dropping a task's handle drops the task, and with it its membership here.
-        tasks.len()
+        drop(tasks);
+        unfinished
     }
 }
 

@@ -91,6 +91,15 @@ pub enum HintsForm {
     Dropped,
 }
 
+/// Which form a push took.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PushForm {
+    /// The resource is promised and goes out beside the response (RFC 9113 section 8.4).
+    Promised,
+    /// The client is told to fetch it: an early hint, in this form.
+    Hinted(HintsForm),
+}
+
 /// Which form trailers took.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TrailersForm {

@@ -7,14 +7,19 @@ use crate::{
     counters::Metrics,
     drain::{DrainReport, either},
     site::{self, Site},
+    websocket::topic::{BROADCASTS_MAX, Broadcast},
 };
 use ringgate_runtime::{
     driver::{DriverChoice, DriverReport},
     executor::{ExecutorConfig, Handle},
+    mesh::{MeshEnd, mesh},
     net::{Address, Listener},
     offload::Crew,
     pool::{ExecutorPool, Stop},
-    sys::placement::Placement,
+    sys::{
+        machine::Machine,
+        placement::{Placement, assign},
+    },
 };
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
@@ -150,6 +155,7 @@ impl Gateway {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a gateway needs an address to listen at"));
         }
         let drain_timeout = Duration::from_millis(self.config.timeouts.drain_timeout_ms);
+        let cores = assign(&self.placement, &Machine::read()?).map_err(io::Error::other)?.len();
         let shared = Arc::new(Shared {
             factory: self.factory,
             crew: site::crew(&self.config),
@@ -158,6 +164,7 @@ impl Gateway {
             drain_ms: AtomicU64::new(0),
             cut: Stop::new(),
             plan: Mutex::new(Plan { places: Some(self.places), bound: Vec::new() }),
+            mesh: Mutex::new(mesh(cores, BROADCASTS_MAX).into_iter().map(Some).collect()),
         });
         let (told, tell) = mpsc::channel();
         let program = {
@@ -172,8 +179,10 @@ impl Gateway {
                 failed => {
                     pool.stop();
                     let _ = pool.join();
-                    let error = failed.map_or_else(|_| Ok(Vec::new()), |known| known);
-                    return Err(error.err().unwrap_or_else(|| io::Error::other("a core ended while it started")));
+                    return Err(match failed {
+                        Ok(Err(error)) => error,
+                        _ => io::Error::other("a core ended while it started"),
+                    });
                 }
             }
         }
@@ -201,7 +210,10 @@ impl Gateway {
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gateway").field("placement", &self.placement).field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Gateway")
+            .field("placement", &self.placement)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -216,6 +228,8 @@ struct Shared {
     /// No more time.
     cut: Stop,
     plan: Mutex<Plan>,
+    /// Each core's way to the others; taken by the core.
+    mesh: Mutex<Vec<Option<MeshEnd<Box<Broadcast>>>>>,
 }
 
 /// Where to listen, and what the first core has made of it.
@@ -276,6 +290,10 @@ impl Shared {
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
             io::Error::other(format!("the application could not be made: {text}"))
         })?;
+        let mut ends = self.mesh.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = ends.get_mut(handle.core()).and_then(Option::take);
+        drop(ends);
+        end.into_iter().for_each(|end| site.join(end));
         let (listeners, addresses) = self.listeners(handle)?;
         listeners.into_iter().for_each(|listener| site.serve_listener(listener));
         Ok((site, addresses))

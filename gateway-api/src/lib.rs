@@ -1,4 +1,119 @@
-//! tmp
+//! A gateway: the layer between the wire and an application. HTTP/1.x and HTTP/2 on one port, from pinned per-core
+//! executors, with synchronous and asynchronous handlers in one route table.
+//!
+//! ```no_run
+//! use ringgate::{App, Gateway, Request, get};
+//! fn main() -> std::io::Result<()> {
+//!     Gateway::builder(|_core| App::new().route("/hello", get(|_: &Request| "Hello, World!")))
+//!         .listen("127.0.0.1:8080".parse().unwrap())
+//!         .run()
+//! }
+//! ```
+//!
+//! # Handlers
+//! A handler's signature says which world it lives in; nothing else has to be declared:
+//! ```
+//! use ringgate::{App, Request, Response, blocking, get, post};
+//! use std::time::Duration;
+//!
+//! // On the core, at once: must not block. The fastest path, without a single allocation.
+//! fn health(_: &Request) -> &'static str {
+//!     "well\n"
+//! }
+//!
+//! // On the core, may wait. It need not be `Send`; when the client goes away it is dropped.
+//! async fn patient(request: Request) -> String {
+//!     request.handle().sleep(Duration::from_millis(10)).await;
+//!     format!("{} was worth the wait\n", request.path())
+//! }
+//!
+//! // On a thread of the crew, may block. It must be `Send + Sync`.
+//! fn report(mut request: blocking::Request) -> std::io::Result<String> {
+//!     let text = std::io::read_to_string(request.body_mut())?;
+//!     Ok(format!("{} words\n", text.split_whitespace().count()))
+//! }
+//!
+//! let app = App::new().route("/health", health).route("/patient", get(patient)).route("/report", post(report));
+//! # let _ = app;
+//! ```
+//! The names in [`blocking`] mirror the async ones: "blocks" for "waits". What a handler may return is
+//! [`IntoResponse`]: text, bytes, a status, a pair of both, `Result`, `Option`, a [`Response`], a helper.
+//!
+//! # Bodies
+//! Bodies stream in both directions, and backpressure reaches the peer:
+//! ```
+//! use ringgate::{App, BodyError, Request, Response, post};
+//! // In and out, piece by piece; what came from the kernel goes back to it without a copy.
+//! async fn echo(request: Request) -> Response {
+//!     Response::stream(request.into_body())
+//! }
+//! // Whole, up to `body_bytes_max`; beyond it the error answers 413.
+//! async fn shout(mut request: Request) -> Result<String, BodyError> {
+//!     let body = request.body_mut().collect().await?;
+//!     Ok(String::from_utf8_lossy(&body).to_uppercase())
+//! }
+//! let app = App::new().route("/echo", post(echo)).route("/shout", post(shout));
+//! # let _ = app;
+//! ```
+//! To send: [`Response::stream`] is asked for pieces, [`Response::channel`] is pushed them, [`Response::writer`] runs
+//! blocking code with an `io::Write`.
+//!
+//! # State
+//! The application is made once per core, there. Nothing on the way of a request takes a lock:
+//! ```
+//! use ringgate::{App, Core, Request};
+//! use std::{cell::RefCell, collections::HashMap, rc::Rc};
+//! #[derive(Default)]
+//! struct Cache(RefCell<HashMap<String, u32>>);
+//! fn application(_: &Core) -> App {
+//!     App::new().state(Cache::default()).route("/hit/{page}", |request: &Request| {
+//!         let cache: Rc<Cache> = request.state();
+//!         let mut pages = cache.0.borrow_mut();
+//!         let hits = pages.entry(request.param("page").unwrap_or_default().into_owned()).or_insert(0);
+//!         *hits += 1;
+//!         format!("{hits}\n")
+//!     })
+//! }
+//! # let _ = ringgate::Gateway::builder(application);
+//! ```
+//!
+//! # Middleware
+//! [`Middleware`] hooks run before and behind every kind of handler and change nothing about its world;
+//! [`App::around`] takes an async function that may wait on both sides.
+//!
+//! # What a request can do
+//! [`Request::protocol`] and [`Request::features`] say what is in use and what is possible *for this request*. Every
+//! optional feature has a written degraded form ([`Features`]), and the call tells which form was taken:
+//! ```
+//! use http::HeaderValue;
+//! use ringgate::{App, HintsForm, Request};
+//! fn page(request: &Request) -> String {
+//!     let form = request.early_hints([HeaderValue::from_static("</style.css>; rel=preload; as=style")]);
+//!     match form {
+//!         HintsForm::Interim => "the style sheet is on its way already\n".into(),
+//!         HintsForm::LinkField | HintsForm::Dropped => format!("{} cannot do better\n", request.protocol()),
+//!     }
+//! }
+//! # let _ = App::new().route("/page", page);
+//! ```
+//!
+//! # When things go wrong
+//! - A panic in a handler is a 500, is counted, and costs nobody else anything.
+//! - A client that goes away drops the async handler; the blocking one sees errors and
+//!   [`is_disconnected`](blocking::Request::is_disconnected). On HTTP/1 a client that closes its side before the response
+//!   begins is taken for one that went away, since the two look the same on the wire: what is ready at once is
+//!   answered, what would still have to wait is not. Once a response is under way it is finished.
+//! - Blocking handlers beyond what the crew can take are answered 503 with `Retry-After`.
+//! - Everything has a bound and a time: [`Limits`], [`Timeouts`], each with its reason.
+//! - [`RunningGateway::stop`] drains: idle connections end, running exchanges finish, the report says what was cut.
+//!
+//! # Embedding
+//! [`Gateway::start`] runs on threads of its own and answers a [`RunningGateway`]. A [`Site`] runs on an executor that you
+//! drive, be it one turn at a time inside another loop; [`serve_connection`] serves any
+//! [`ByteStream`](ringgate_runtime::net::ByteStream).
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
 pub mod blocking;
 pub mod helpers;
 pub mod websocket;
@@ -31,12 +146,15 @@ pub use crate::{
     counters::Metrics,
     drain::DrainReport,
     error::{BodyError, Disconnected},
-    features::{Features, HintsForm, Protocol, TrailersForm},
+    features::{Features, HintsForm, Protocol, PushForm, TrailersForm},
     gateway::{Gateway, RunningGateway},
     handler::{Handler, IntoHandler, IsAsync, IsBlocking, IsInline},
     middleware::{Middleware, Next},
-    response::{IntoResponse, InvalidField, Response},
     request::Request,
+    response::{IntoResponse, InvalidField, Response},
     site::{Site, serve_connection},
     stream::{BodySender, Chunk},
 };
+
+/// What the gateway is configured with, from below: where to listen, on which cores, with which driver.
+pub use ringgate_runtime::{driver::DriverChoice, net::Address, sys::placement::Placement};

@@ -32,11 +32,7 @@ pub(crate) struct Pipe {
 
 impl Pipe {
     pub(crate) fn new(capacity: usize) -> Arc<Self> {
-        Arc::new(Self {
-            state: Mutex::default(),
-            changed: Condvar::new(),
-            capacity: capacity.max(1),
-        })
+        Arc::new(Self { state: Mutex::default(), changed: Condvar::new(), capacity: capacity.max(1) })
     }
 
     /// A panic on the other side cannot leave the queue half changed: every change is complete before a call that

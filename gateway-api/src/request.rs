@@ -3,10 +3,14 @@
 use crate::{
     body::Body,
     core::Core,
-    features::{Features, HintsForm, Protocol},
+    features::{Features, HintsForm, Protocol, PushForm},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use ringgate_protocols::{http::head::Head, http2::request::RequestHead, span::Span};
+use ringgate_protocols::{
+    http::{head::Head, target},
+    http2::request::RequestHead,
+    span::Span,
+};
 use ringgate_runtime::{buffer::Lease, executor::Handle, net::Address, time::Instant};
 use smallvec::SmallVec;
 use std::{
@@ -53,8 +57,12 @@ pub(crate) struct Link {
     pub(crate) core: Core,
     pub(crate) peer: Option<Address>,
     pub(crate) local: Option<Rc<Address>>,
+    /// HTTP/2: promises that the client would still take.
+    pub(crate) promises_left: Cell<u32>,
     /// Wakes the connection's task, so that a drain is noticed by those that wait.
     pub(crate) waker: RefCell<Option<Waker>>,
+    /// The last response is out, and the connection only waits for the peer to close.
+    pub(crate) is_finished: Cell<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +84,7 @@ struct Inner {
     parameters: RefCell<Parameters>,
     values: RefCell<Vec<(TypeId, Arc<dyn Any + Send + Sync>)>>,
     hints: RefCell<Vec<HeaderValue>>,
+    pushes: RefCell<Vec<Box<str>>>,
     answered: Cell<bool>,
 }
 
@@ -108,6 +117,7 @@ impl Inner {
     fn forget_exchange(&mut self) {
         self.values.get_mut().clear();
         self.hints.get_mut().clear();
+        self.pushes.get_mut().clear();
         let parameters = self.parameters.get_mut();
         if parameters.names.is_some() {
             parameters.names = None;
@@ -141,6 +151,7 @@ impl RequestPool {
                 parameters: RefCell::default(),
                 values: RefCell::default(),
                 hints: RefCell::default(),
+                pushes: RefCell::default(),
                 answered: Cell::new(false),
             })
         });
@@ -237,9 +248,28 @@ impl Request {
         parameters.values.extend(values);
     }
 
-    /// Whether there are early hints that have not gone out yet.
+    /// Whether there are early hints or pushes that have not gone out yet.
     pub(crate) fn has_hints(&self) -> bool {
-        !self.inner.hints.borrow().is_empty()
+        !self.inner.hints.borrow().is_empty() || !self.inner.pushes.borrow().is_empty()
+    }
+
+    /// Pushes that have not gone out yet.
+    pub(crate) fn take_pushes(&self) -> Vec<Box<str>> {
+        std::mem::take(&mut *self.inner.pushes.borrow_mut())
+    }
+
+    /// Makes it the request of a promise: `GET path`, without any field.
+    pub(crate) fn promise(&mut self, authority: &str, path: &str) {
+        let Some(inner) = Rc::get_mut(&mut self.inner) else { return };
+        inner.release_head();
+        inner.head.clear();
+        inner.head.version = http::Version::HTTP_2;
+        let Some(parts) = target::parse(&Method::GET, path.as_bytes()) else { return };
+        inner.head.target = Span::new(0, path.len() as u32);
+        (inner.head.path, inner.head.query) = (parts.path, parts.query);
+        inner.head.authority = Span::new(path.len() as u32, (path.len() + authority.len()) as u32);
+        inner.bytes = HeadBytes::Lease(Lease::from_vec([path.as_bytes(), authority.as_bytes()].concat()));
+        inner.base = 0;
     }
 
     /// Early hints that have not gone out yet.
@@ -275,7 +305,10 @@ impl Request {
     pub(crate) fn copy_parameters(&self) -> Vec<(Box<str>, String)> {
         let parameters = self.inner.parameters.borrow();
         let names = parameters.names.iter().flat_map(|names| names.iter());
-        names.zip(&parameters.values).map(|(name, value)| (name.clone(), decode(self.text(*value), false).into())).collect()
+        names
+            .zip(&parameters.values)
+            .map(|(name, value)| (name.clone(), decode(self.text(*value), false).into()))
+            .collect()
     }
 
     /// The connection it came by, for what outlives the request.
@@ -381,7 +414,10 @@ impl Request {
     #[must_use]
     pub fn query_value(&self, key: &str) -> Option<Cow<'_, str>> {
         let pairs = self.query()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        pairs.map(|(name, value)| (decode(name, true), value)).find(|(name, _)| name == key).map(|(_, v)| decode(v, true))
+        pairs
+            .map(|(name, value)| (decode(name, true), value))
+            .find(|(name, _)| name == key)
+            .map(|(_, v)| decode(v, true))
     }
 
     /// Host and port the client wants: absolute-form before `Host`, `:authority` before `Host`. Empty if there is none.
@@ -501,6 +537,32 @@ impl Request {
         if self.inner.features.early_hints { HintsForm::Interim } else { HintsForm::LinkField }
     }
 
+    /// Sends the client what it will ask for next: the response to `GET path`, made by this application's own handler.
+    /// HTTP/2 alone has this, and few clients still allow it; otherwise the client is told with an early hint
+    /// (`Link: <path>; rel=preload`) to fetch it. The answer says which.
+    ///
+    /// To be called before the response that refers to the resource. `path` is a path with an optional query.
+    ///
+    /// ```
+    /// use ringgate::{App, Request};
+    /// fn page(request: &Request) -> &'static str {
+    ///     request.push("/style.css");
+    ///     "<!doctype html><link rel=stylesheet href=/style.css>"
+    /// }
+    /// # let _ = App::new().route("/", page);
+    /// ```
+    pub fn push(&self, path: &str) -> PushForm {
+        let left = &self.link().promises_left;
+        let is_path = path.starts_with('/') && target::parse(&Method::GET, path.as_bytes()).is_some();
+        if is_path && self.inner.features.push && !self.inner.answered.get() && left.get() > 0 {
+            left.set(left.get() - 1);
+            self.inner.pushes.borrow_mut().push(path.into());
+            return PushForm::Promised;
+        }
+        let link = HeaderValue::try_from(format!("<{path}>; rel=preload")).ok().filter(|_| is_path);
+        PushForm::Hinted(link.map_or(HintsForm::Dropped, |link| self.early_hints([link])))
+    }
+
     /// The body, to be read.
     pub fn body_mut(&mut self) -> &mut Body {
         &mut self.body
@@ -555,7 +617,9 @@ pub(crate) fn decode(text: &str, form: bool) -> Cow<'_, str> {
             _ => decoded.push(byte),
         }
     }
-    Cow::Owned(String::from_utf8(decoded).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    Cow::Owned(
+        String::from_utf8(decoded).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+    )
 }
 
 #[cfg(test)]
@@ -584,7 +648,7 @@ mod tests {
         head.path = at("/a/b");
         head.query = Some(at("x=1&y=%41+b"));
         head.fields.push(ringgate_protocols::http::head::Field { name: at("Accept"), value: at("text/html") });
-        request.locate(HeadBytes::Owned(format!("junk{text}").into_bytes()), 4);
+        request.locate(HeadBytes::Lease(Lease::from_vec(format!("junk{text}").into_bytes())), 4);
         request
     }
 

@@ -12,7 +12,6 @@ use http::{
     header::{self, InvalidHeaderName, InvalidHeaderValue},
 };
 use ringgate_runtime::buffer::Piece;
-use smallvec::SmallVec;
 use std::{fmt, io, pin::Pin, task::Poll};
 
 /// A response. Made by a handler, or out of whatever a handler returns ([`IntoResponse`]).
@@ -33,7 +32,8 @@ pub struct Response {
     pub(crate) status: StatusCode,
     /// The one field nearly every response has, as text of the program: costs nothing to make or to drop.
     pub(crate) content_type: Option<&'static str>,
-    pub(crate) fields: SmallVec<[(HeaderName, HeaderValue); 2]>,
+    /// On the heap, and most have none: a response is moved from hand to hand, and should be small.
+    pub(crate) fields: Vec<(HeaderName, HeaderValue)>,
     pub(crate) body: Payload,
     pub(crate) trailers: Option<Box<HeaderMap>>,
 }
@@ -50,8 +50,14 @@ pub(crate) enum Payload {
     Empty,
     Static(&'static [u8]),
     Bytes(Bytes),
-    Stream { chunks: ChunkStream, length: Option<u64> },
-    Writer { write: WriteBody, length: Option<u64> },
+    Stream {
+        chunks: ChunkStream,
+        length: Option<u64>,
+    },
+    Writer {
+        write: WriteBody,
+        length: Option<u64>,
+    },
     /// Not a body: from here on the connection, or the stream, is a WebSocket.
     Upgrade(Box<Upgrade>),
 }
@@ -114,7 +120,7 @@ impl Response {
     #[must_use]
     #[inline]
     pub fn new(status: StatusCode) -> Self {
-        Self { status, content_type: None, fields: SmallVec::new(), body: Payload::Empty, trailers: None }
+        Self { status, content_type: None, fields: Vec::new(), body: Payload::Empty, trailers: None }
     }
 
     /// 200 with text of the program.
@@ -342,7 +348,10 @@ where
     type Item = Result<Chunk, BodyError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Option<Self::Item>> {
-        self.inner.as_mut().poll_next(cx).map(|next| next.map(|piece| piece.map(Into::into).map_err(|_| BodyError::Disconnected)))
+        self.inner
+            .as_mut()
+            .poll_next(cx)
+            .map(|next| next.map(|piece| piece.map(Into::into).map_err(|_| BodyError::Disconnected)))
     }
 }
 
@@ -454,7 +463,6 @@ impl IntoResponse for io::Error {
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests {

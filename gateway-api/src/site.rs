@@ -9,14 +9,23 @@ use crate::{
     dispatch::Table,
     drain::{DrainReport, Registry, either},
     request::Link,
+    websocket::{hub::Hub, topic::Broadcast},
 };
 use ringgate_runtime::{
     executor::Handle,
+    mesh::MeshEnd,
     net::{Address, ByteStream, Listener, SocketStream},
     offload::{Crew, CrewConfig},
     task::JoinHandle,
 };
-use std::{cell::RefCell, fmt, future::Future, io, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    future::Future,
+    io,
+    rc::Rc,
+    time::Duration,
+};
 
 /// An application on one executor that somebody else drives: in a test, on a foreign loop, or as one task among others.
 /// A [`Gateway`](crate::Gateway) is one of these on every core.
@@ -75,6 +84,12 @@ impl Site {
         core.add_states(states);
         let inner = Inner { core, table: Rc::new(table), registry: Rc::default(), listeners: RefCell::default() };
         Self { inner: Rc::new(inner) }
+    }
+
+    /// Hears what is published on the other cores, and lets them hear this one.
+    pub(crate) fn join(&self, end: MeshEnd<Box<Broadcast>>) {
+        let task = self.core().handle().spawn("topics", Hub::of(self.core()).join(end));
+        self.inner.listeners.borrow_mut().push(task);
     }
 
     /// The core this site is on.
@@ -139,15 +154,18 @@ impl Site {
         local: Option<Rc<Address>>,
     ) -> (u32, impl Future<Output = ()> + use<S>) {
         self.core().shared.counters.connections_open.up();
-        let link = Rc::new(Link { core: self.core().clone(), peer, local, waker: RefCell::default() });
+        let link = Rc::new(Link {
+            core: self.core().clone(),
+            peer,
+            local,
+            promises_left: Cell::default(),
+            waker: RefCell::default(),
+            is_finished: Cell::new(false),
+        });
         let member = self.inner.registry.enter(link.clone());
         let wire = Wire::new(stream, link, self.inner.table.clone());
         let place = member.place();
-        let connection = async move {
-            let _member = member;
-            conn::serve(wire).await;
-        };
-        (place, connection)
+        (place, conn::serve(wire, member))
     }
 
     /// Serves one connection over any stream of bytes to its end: a socket accepted elsewhere, TLS, a foreign
@@ -198,4 +216,23 @@ pub(crate) fn crew(config: &Config) -> Crew {
 /// many connections with one application.
 pub async fn serve_connection<S: ByteStream>(handle: &Handle, stream: S, app: App) {
     Site::new(handle, Config::default(), |_| app).serve(stream, None, None).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        let mut executor = ringgate_runtime::executor::Executor::new(Default::default()).unwrap();
+        let handle = executor.handle();
+        let site = Site::new(&handle, Config::default(), |_| App::new());
+        executor.block_on(async {
+            let listener = handle.listen(&"127.0.0.1:0".parse().unwrap()).unwrap();
+            let stream = handle.connect(&listener.local_address().unwrap().unwrap()).await.unwrap();
+            let (_, connection) = site.connection(stream, None, None);
+            assert!(size_of_val(&connection) <= 208, "the future has {} bytes", size_of_val(&connection));
+            assert!(size_of::<Link>() <= 80);
+        });
+    }
 }

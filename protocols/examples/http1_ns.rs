@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use ringgate_protocols::http::head::Head;
-use ringgate_protocols::http1::connection::{Connection, Event, Then};
+use ringgate_protocols::http1::connection::Connection;
 use ringgate_protocols::http1::encode::ResponseHead;
+use ringgate_protocols::http1::event::{Event, Then};
 use ringgate_protocols::limits::Limits;
 
 const SMALL: &[u8] = b"GET /hello HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: wrk/4.2.0\r\nAccept: */*\r\n\r\n";

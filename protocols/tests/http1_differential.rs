@@ -4,7 +4,8 @@ mod support;
 
 use proptest::prelude::*;
 use ringgate_protocols::http::head::Head;
-use ringgate_protocols::http1::connection::{Connection, Event};
+use ringgate_protocols::http1::connection::Connection;
+use ringgate_protocols::http1::event::Event;
 use ringgate_protocols::limits::Limits;
 use support::{every_split, outcome, vectors};
 

@@ -3,7 +3,8 @@
 mod support;
 
 use ringgate_protocols::http::head::Head;
-use ringgate_protocols::http1::connection::{Connection, Event};
+use ringgate_protocols::http1::connection::Connection;
+use ringgate_protocols::http1::event::Event;
 use ringgate_protocols::limits::Limits;
 use support::{Transcript, every_split, outcome};
 

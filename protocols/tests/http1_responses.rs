@@ -3,9 +3,10 @@
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use ringgate_protocols::http::head::Head;
 use ringgate_protocols::http1::close::CloseReason;
-use ringgate_protocols::http1::connection::{Connection, Event, Then};
+use ringgate_protocols::http1::connection::Connection;
 use ringgate_protocols::http1::encode::{BodyFraming, BodyLength, ResponseHead};
 use ringgate_protocols::http1::error::{Fault, Misuse};
+use ringgate_protocols::http1::event::{Event, Then};
 use ringgate_protocols::limits::Limits;
 
 type Fields = Vec<(HeaderName, HeaderValue)>;

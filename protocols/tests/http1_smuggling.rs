@@ -5,8 +5,9 @@ mod support;
 use http::{HeaderName, HeaderValue, StatusCode};
 use ringgate_protocols::http::head::Head;
 use ringgate_protocols::http1::close::CloseReason;
-use ringgate_protocols::http1::connection::{Connection, Drain, Event, Then};
+use ringgate_protocols::http1::connection::Connection;
 use ringgate_protocols::http1::encode::{BodyLength, ResponseHead};
+use ringgate_protocols::http1::event::{Drain, Event, Then};
 use ringgate_protocols::limits::Limits;
 use support::check_vectors;
 

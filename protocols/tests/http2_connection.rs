@@ -179,7 +179,7 @@ fn h2_12_h2_13_all_credit_comes_back() {
         let mut talk = Talk::with(limits.clone());
         let mut credit = 0;
         if case == 2 {
-            talk.connection.drain();
+            talk.connection.drain(0);
             talk.now = 5_000;
             talk.connection.handle_timeout(5_000).unwrap();
         }
@@ -241,8 +241,8 @@ fn h2_25_ping_is_answered_ahead_of_other_output() {
 fn h2_26_h2_27_the_graceful_end() {
     let mut talk = Talk::new();
     talk.feed(&post(1)).unwrap();
-    talk.connection.drain();
-    talk.connection.drain();
+    talk.connection.drain(0);
+    talk.connection.drain(0);
     let sent = talk.sent();
     assert_eq!(kinds(&sent), [GOAWAY, PING]);
     assert_eq!(sent[0].payload, [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
@@ -269,7 +269,7 @@ fn h2_26_h2_27_the_graceful_end() {
     assert_eq!(talk.sent()[0].payload, [0, 0, 0, 3, 0, 0, 0, 1]);
     // Without an answer to the PING the deadline does it.
     let mut talk = Talk::new();
-    talk.connection.drain();
+    talk.connection.drain(0);
     talk.sent();
     assert_eq!(talk.connection.poll_timeout(), Some(1000));
     assert!(talk.connection.handle_timeout(1000).unwrap().is_none());

@@ -101,6 +101,21 @@ fn f_04_continuation_flood() {
 }
 
 #[test]
+fn f_04_one_frame_that_dribbles_in() {
+    let mut talk = Talk::new();
+    talk.now = 100;
+    talk.feed(&get(1)[..12]).unwrap();
+    talk.now = 9_000;
+    talk.feed(&get(1)[12..14]).unwrap();
+    assert_eq!(talk.connection.poll_timeout(), Some(10_100));
+    assert_eq!(talk.connection.handle_timeout(10_100).unwrap_err().fault, Fault::Timeout);
+    let mut talk = Talk::new();
+    talk.feed(&get(1)[..12]).unwrap();
+    talk.feed(&get(1)[12..]).unwrap();
+    assert_eq!(talk.connection.poll_timeout(), None);
+}
+
+#[test]
 fn f_05_the_bomb_of_indexed_references() {
     // One large entry, then references to it: 431 up to twice the limit, the end beyond.
     let bomb = |references: usize| {
@@ -222,16 +237,28 @@ fn f_16_f_05_a_response_that_stalls_is_reset() {
     }
     while talk.connection.next_data(&mut talk.out, 1000).is_some() {}
     talk.out.clear();
+    // The first check dates the stall, the next ones every half period.
     assert_eq!(talk.connection.poll_timeout(), Some(30_000));
-    talk.now = 20_000;
+    assert!(talk.connection.handle_timeout(30_000).unwrap().is_none());
+    assert_eq!(talk.connection.poll_timeout(), Some(45_000));
+    talk.now = 50_000;
     talk.feed(&window_update(3, 5)).unwrap();
     assert_eq!(talk.connection.next_data(&mut talk.out, 1000).unwrap().length, 5);
     talk.out.clear();
-    let event = talk.connection.handle_timeout(30_000).unwrap().map(|event| talk.tell(event, b""));
+    let event = talk.connection.handle_timeout(60_000).unwrap().map(|event| talk.tell(event, b""));
     assert_eq!(event, Some(Told::Reset { id: 1, reason: Reason::CANCEL, by_peer: false }));
-    assert!(talk.connection.handle_timeout(30_000).unwrap().is_none());
-    assert_eq!(talk.connection.poll_timeout(), Some(50_000));
+    assert!(talk.connection.handle_timeout(60_000).unwrap().is_none());
+    assert_eq!(talk.connection.poll_timeout(), Some(75_000));
     assert_eq!(talk.sent()[0].kind, RST_STREAM);
+    // A verb long after the last input is not taken for an old one.
+    let mut talk = Talk::new();
+    talk.feed(&settings(&[(4, 0)])).unwrap();
+    talk.feed(&get(1)).unwrap();
+    let key = talk.key(1);
+    talk.connection.send_response(&mut talk.out, key, http::StatusCode::OK, [], false).unwrap();
+    talk.connection.offer(&mut talk.out, key, 100, true).unwrap();
+    assert!(talk.connection.handle_timeout(1_000_000).unwrap().is_none());
+    assert!(talk.connection.handle_timeout(1_030_000).unwrap().is_some());
 }
 
 #[test]
@@ -283,8 +310,9 @@ fn f_20_junk_after_a_connection_error() {
     let _ = talk.connection.send_response(&mut talk.out, key, http::StatusCode::OK, [], true);
     talk.connection.release_capacity(key, 100);
     talk.connection.reset(key, Reason::CANCEL);
-    talk.connection.drain();
+    talk.connection.drain(0);
     talk.done(1);
+    assert_eq!(talk.sent(), [], "nothing goes out behind the last GOAWAY");
     assert!(talk.connection.is_finished());
     assert_eq!(talk.connection.poll_timeout(), None);
     assert!(!talk.connection.wants_input(0));
@@ -320,7 +348,7 @@ fn f_23_slow_preface() {
 #[test]
 fn the_budget_works_after_goaway_of_either_side() {
     let mut talk = Talk::new();
-    talk.connection.drain();
+    talk.connection.drain(0);
     assert_eq!(until_calm(&mut talk, |_| frame(PING, 0, 0, &[0; 8])), 1000);
     let mut talk = Talk::new();
     talk.feed(&frame(GOAWAY, 0, 0, &[0; 8])).unwrap();
@@ -370,4 +398,28 @@ fn honest_peers_never_come_near_the_bottom() {
         }
     }
     assert!(talk.connection.glitch_tokens() > 900);
+}
+
+#[test]
+fn f_07_decoding_work_is_linear() {
+    use ringgate_protocols::hpack::huffman;
+    use std::time::{Duration, Instant};
+    // The longest codes, and a string of 8 times the length: the work may not grow by much more than 8 times.
+    let time = |length: usize| {
+        let mut coded = vec![];
+        huffman::encode(&vec![b'\n'; length], &mut coded);
+        let mut target = vec![0; huffman::decoded_length_max(coded.len())];
+        (0..7)
+            .map(|_| {
+                let begun = Instant::now();
+                for _ in 0..20 {
+                    assert_eq!(huffman::decode(&coded, &mut target), Ok(length));
+                }
+                begun.elapsed()
+            })
+            .min()
+            .unwrap_or(Duration::MAX)
+    };
+    let (short, long) = (time(1_000), time(8_000));
+    assert!(long < short * 8 * 4, "{short:?} for 1,000 and {long:?} for 8,000");
 }

@@ -69,7 +69,13 @@ fn u_01_smuggling_through_pseudo_headers() {
         (":method", &["", "GET /", "GET\r\n", "G ET", "GE\0T", "GET\t"][..]),
         (":scheme", &["", "http ", "ht\ntp", "1http", "http:"]),
         (":path", &["", "a", "/ HTTP/1.1\r\nx: y", "/a b", "/a#f", "/\0", "/\x7f", "/é", "/\"", "/<", "//\t", "*"]),
-        (":authority", &["", "u@h", "a b", "a/b", "a?b", "a#b", "a\r\nb", "a\0", "a\\b", "é"]),
+        (
+            ":authority",
+            &[
+                "", "u@h", "a b", "a/b", "a?b", "a#b", "a\r\nb", "a\0", "a\\b", "é", "a,b", "a:b", "a:123456", ":80",
+                "[::1", "[x]", "a:1:2",
+            ],
+        ),
     ] {
         for value in values {
             malformed(&replaced(name, value));
@@ -172,9 +178,12 @@ fn h2_22_plain_connect() {
     talk.feed(&request(1, 0, &[(":method", "CONNECT"), (":authority", "a:80")])).unwrap();
     let head = talk.last_head.unwrap();
     assert_eq!((head.head.target.of(head.bytes()), head.protocol), (&b"a:80"[..], None));
-    malformed(&block(&[(":method", "CONNECT"), (":authority", "a"), (":path", "/")]));
-    malformed(&block(&[(":method", "CONNECT"), (":authority", "a"), (":scheme", "http")]));
+    malformed(&block(&[(":method", "CONNECT"), (":authority", "a:80"), (":path", "/")]));
+    malformed(&block(&[(":method", "CONNECT"), (":authority", "a:80"), (":scheme", "http")]));
     malformed(&block(&[(":method", "CONNECT")]));
+    for without_port in ["a", "a:", "10", "[::1]", "[::1]:"] {
+        malformed(&block(&[(":method", "CONNECT"), (":authority", without_port)]));
+    }
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn conversations_at_every_cut() {
         vec![post(1), post(3), post(5), post(7), post(9), frame(DATA, END_STREAM, 3, b"x"), get(11)],
         vec![get(1), frame(HEADERS, END_HEADERS, 3, &[0x80]), get(5)],
         vec![request(1, END_STREAM, &[("X", "bad")]), frame(PRIORITY, 0, 3, &[0; 5]), get(3), get(1)],
-        vec![frame(HEADERS, END_HEADERS, 1, &vec![0x82; 120]), get(3)],
+        vec![frame(HEADERS, END_HEADERS, 1, &[0x82; 120]), get(3)],
     ];
     for conversation in conversations {
         every_split(&[hello(), conversation.concat()].concat());

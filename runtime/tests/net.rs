@@ -43,7 +43,10 @@ fn assert_at_rest(executor: &mut Executor) {
     let handle = executor.handle();
     executor.block_on(async { handle.sleep(Duration::from_millis(20)).await });
     let counters = handle.counters();
-    assert_eq!((counters.get("sockets"), counters.get("buffers_lent"), counters.get("tasks")), (Some(0), Some(0), Some(0)));
+    assert_eq!(
+        (counters.get("sockets"), counters.get("buffers_lent"), counters.get("tasks")),
+        (Some(0), Some(0), Some(0))
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ RINGGATE_ADDRESS names the server. The rules are those of RFC 9110 and 9112 in t
 import os
 import socket
 import sys
+import time
 
 HOST, PORT = os.environ["RINGGATE_ADDRESS"].rsplit(":", 1)
 # What a smuggler wants to have answered as a request of its own. Its answer shows the marker.
@@ -21,7 +22,9 @@ def talk(pieces, timeout=5.0):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         received = b""
         try:
-            for piece in pieces:
+            for number, piece in enumerate(pieces):
+                if number and len(pieces) < 10:
+                    time.sleep(0.05)  # so that the server sees the pieces apart
                 connection.sendall(piece)
         except (BrokenPipeError, ConnectionResetError):
             pass  # it has closed already; what it said is read below
@@ -114,10 +117,6 @@ REFUSED = [
 # Name, bytes, how many answers with 2xx, whether the connection is closed then.
 ACCEPTED = [
     ("pipelined", head(b"", method=b"GET", target=b"/hello") * 5, 5, False),
-    ("body of a GET is consumed", head(b"Content-Length: 5\r\n", method=b"GET", target=b"/hello") + b"abcde"
-     + head(b"", method=b"GET", target=b"/hello"), 2, False),
-    ("chunked body of a GET is consumed", head(CHUNKED, method=b"GET", target=b"/hello") + b"1\r\na\r\n0\r\n\r\n"
-     + head(b"", method=b"GET", target=b"/hello"), 2, False),
     ("coding in capitals", head(b"TRANSFER-ENCODING: CHUNKED\r\n") + b"1;a=b\r\na\r\n0\r\nT: x\r\n\r\n", 1, False),
     ("one empty line first", b"\r\n" + head(b"", method=b"GET", target=b"/hello"), 1, False),
     ("absolute-form", head(b"", method=b"GET", target=b"http://a/hello"), 1, False),
@@ -128,6 +127,24 @@ ACCEPTED = [
      version=b"HTTP/1.0") * 2, 2, False),
     ("declined upgrade is an ordinary request", head(b"Connection: upgrade\r\nUpgrade: TLS/1.0\r\n", method=b"GET",
      target=b"/hello") + head(b"", method=b"GET", target=b"/hello"), 2, False),
+]
+
+# A body that nobody reads must never be taken for a request (S-05, S-06): whichever kind of handler answered, and
+# whether the body came with the head, after it, or half with it. Either it is consumed and the next request
+# answered, or the connection is closed after the answer; nothing else may follow.
+UNREAD = [
+    (path, name, pieces)
+    for path in (b"/hello", b"/hello-async", b"/hello-blocking", b"/json")
+    for framing, fields, body in (
+        ("sized", b"Content-Length: 5\r\n", b"abcde"),
+        ("chunked", CHUNKED, b"5\r\nabcde\r\n0\r\n\r\n"),
+        ("sized, itself a request", b"Content-Length: %d\r\n" % len(SMUGGLED), SMUGGLED),
+    )
+    for name, pieces in (
+        (f"{framing}, with its head", [head(fields, path, b"GET") + body + head(b"", path, b"GET")]),
+        (f"{framing}, after its head", [head(fields, path, b"GET"), body + head(b"", path, b"GET")]),
+        (f"{framing}, half of it with its head", [head(fields, path, b"GET") + body[:3], body[3:] + head(b"", path, b"GET")]),
+    )
 ]
 
 
@@ -166,6 +183,13 @@ def main():
             problems.append(f"{name}: the connection was {'closed' if closed else 'left open'}")
         else:
             passed += 1
+    for path, name, pieces in UNREAD:
+        answer, closed = talk(pieces)
+        answers = answer.count(b"HTTP/1.1 ")
+        if successes(answer) == answers and (answers == 2 or (answers == 1 and closed)) and b"X-Smuggled" not in answer:
+            passed += 1
+        else:
+            problems.append(f"unread body to {path.decode()}, {name}: {answers} answers, {answer!r}")
     # After all that, an ordinary request is answered as ever.
     answer, _ = talk([head(b"", method=b"GET", target=b"/hello")])
     if not answer.endswith(b"Hello, World!"):

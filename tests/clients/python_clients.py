@@ -9,6 +9,7 @@ import os
 import random
 import socket
 import sys
+import traceback
 
 import h11
 import httpx
@@ -98,9 +99,16 @@ def h11_client():
 
 
 def main():
+    failed = 0
     for check in (http_client, httpx_client, h11_client):
-        check()
-        print(f"python: {check.__name__} passed")
+        try:
+            check()
+            print(f"python: {check.__name__} passed")
+        except Exception:
+            failed += 1
+            print(f"FAILED: python: {check.__name__}", file=sys.stderr)
+            traceback.print_exc()
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -38,10 +38,16 @@ for _ in $(seq 100); do
     sleep 0.1
 done
 
-bash curl.sh
-"$tools/venv/bin/python" hostile.py
-"$tools/venv/bin/python" python_clients.py
-bash load.sh
+python=$tools/venv/bin/python
+failed=()
+for check in "bash curl.sh" "$python hostile.py" "$python python_clients.py" "bash load.sh"; do
+    echo "--- ${check##*/}"
+    $check || failed+=("${check##*/}")
+done
+if [[ ${#failed[@]} -gt 0 ]]; then
+    printf 'FAILED on %s: %s\n' "$driver" "${failed[*]}" >&2
+    exit 1
+fi
 
 kill -0 "$server" || { echo "the showcase did not survive" >&2; exit 1; }
 echo "all clients are content on $driver"

@@ -1,3 +1,4 @@
 //! What the conversations, conformance and fault tests share.
 
+pub mod gateway;
 pub mod seccomp;

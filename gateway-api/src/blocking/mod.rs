@@ -1,6 +1,6 @@
 //! The blocking mirror: the same nouns and methods, "blocks" for "waits".
 //!
-//! A handler that takes [`Request`](crate::blocking::Request) runs on a thread of the gateway's crew and may block
+//! A handler that takes [`Request`] runs on a thread of the gateway's crew and may block
 //! for as long as it likes. Bodies are read with [`std::io::Read`] and written with [`std::io::Write`].
 //!
 //! ```

@@ -104,7 +104,10 @@ impl Request {
     #[must_use]
     pub fn query_value(&self, key: &str) -> Option<Cow<'_, str>> {
         let pairs = self.query()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        pairs.map(|(name, value)| (decode(name, true), value)).find(|(name, _)| name == key).map(|(_, v)| decode(v, true))
+        pairs
+            .map(|(name, value)| (decode(name, true), value))
+            .find(|(name, _)| name == key)
+            .map(|(_, v)| decode(v, true))
     }
 
     /// Host and port the client wants. Empty if there is none.

@@ -3,13 +3,12 @@
 use crate::response::{Payload, Response, WriteBody};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use smallvec::SmallVec;
 
 /// A response that can change threads: everything but a stream, which belongs to the core it was made on.
 pub(crate) struct Portable {
     status: StatusCode,
     content_type: Option<&'static str>,
-    fields: SmallVec<[(HeaderName, HeaderValue); 2]>,
+    fields: Vec<(HeaderName, HeaderValue)>,
     body: PortableBody,
     trailers: Option<Box<HeaderMap>>,
 }

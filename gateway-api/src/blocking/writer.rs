@@ -58,7 +58,11 @@ impl Write for PipeWriter {
             self.flush()?;
         }
         if bytes.len() >= PIECE_BYTES {
-            return if self.pipe.push_blocking(Bytes::copy_from_slice(bytes)) { Ok(bytes.len()) } else { Err(Disconnected.into()) };
+            return if self.pipe.push_blocking(Bytes::copy_from_slice(bytes)) {
+                Ok(bytes.len())
+            } else {
+                Err(Disconnected.into())
+            };
         }
         self.piece.extend_from_slice(bytes);
         Ok(bytes.len())

@@ -19,8 +19,9 @@ use http::{HeaderMap, StatusCode};
 use ringgate_protocols::{
     http::head::Head,
     http1::{
-        connection::{Connection, Drain, Event, Then},
+        connection::Connection,
         error::{Fault, Misuse},
+        event::{Drain, Event, Then},
     },
 };
 use ringgate_runtime::{
@@ -94,7 +95,10 @@ impl Exchange {
             bytes: 0,
             discarded: 0,
         });
-        let (buf, send_deadline) = (core.handle().take_send_buf(), core.handle().now());
+        let config = &core.shared.config;
+        // What earlier answers have in flight has its time too.
+        let send_deadline = core.handle().now() + config.timeouts.progress(config.limits.output_bytes_max as u64);
+        let buf = core.handle().take_send_buf();
         Self { request, begun, incoming, response: None, buf, send_deadline, is_half_closed: false, upgrade: None }
     }
 
@@ -155,6 +159,10 @@ impl Exchange {
                     machine.close_after_response();
                 }
                 output::hints_before(machine, &core, &mut self.buf, &self.request, &mut response);
+                if self.incoming.as_ref().is_some_and(|incoming| !incoming.inbound.is_abandoned()) {
+                    // The response will read the body while it goes out (an echo): the invitation cannot come later.
+                    machine.send_continue(self.buf.tail());
+                }
                 match output::respond(machine, &core, &mut self.buf, response) {
                     Written::Whole(then) => return Ok(then),
                     Written::Upgraded(upgrade) => {

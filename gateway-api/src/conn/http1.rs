@@ -7,6 +7,7 @@ use crate::{
         output::{self, Written},
         wire::Wire,
     },
+    dispatch::{Begun, Outcome},
     features::Features,
     request::{HeadBytes, Request},
     websocket::upgrade::Upgrade,
@@ -14,8 +15,9 @@ use crate::{
 use ringgate_protocols::{
     http::options::UpgradeOffer,
     http1::{
-        connection::{Connection, Drain, Event, RequestFacts, Then},
+        connection::Connection,
         error::Fault,
+        event::{Drain, Event, RequestFacts, Then},
         framing,
     },
 };
@@ -50,14 +52,16 @@ pub(crate) enum Flow {
     Upgrade(Box<Upgrade>, SendBuf),
 }
 
-/// Serves a connection until it ends. Between requests this future holds the socket, the machine and the timer, and
-/// nothing else; what a running exchange needs is boxed and exists as long as it runs.
+/// Serves a connection until it ends. Between requests this future holds the socket and the timer, and nothing else:
+/// a machine at rest is as good as a new one, and what a running exchange needs is boxed and exists as long as it runs.
 pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>) -> Next {
-    let mut machine = Connection::new();
+    let mut kept: Option<Box<Connection>> = None;
     loop {
-        let mut flow = poll_fn(|cx| poll_round(wire, &mut machine, cx)).await;
+        let mut flow = poll_fn(|cx| poll_kept(wire, &mut kept, cx)).await;
         if let Flow::Exchange(exchange) = flow {
+            let mut machine = kept.take().unwrap_or_default();
             flow = Box::pin(exchange.run(wire, &mut machine)).await;
+            kept = (!machine.is_idle()).then_some(machine);
         }
         match flow {
             Flow::Close => return Next::Close,
@@ -66,6 +70,27 @@ pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>) -> Next {
             Flow::Wait | Flow::Full | Flow::Exchange(_) => {}
         }
     }
+}
+
+/// A round with the machine that was kept, or with a new one, which is kept only if it is in the middle of something.
+fn poll_kept<S: ByteStream>(
+    wire: &mut Wire<S>,
+    kept: &mut Option<Box<Connection>>,
+    cx: &mut Context<'_>,
+) -> Poll<Flow> {
+    if let Some(machine) = kept {
+        let polled = poll_round(wire, machine, cx);
+        if wire.is_at_rest && polled.is_pending() {
+            *kept = None;
+        }
+        return polled;
+    }
+    let mut machine = Connection::new();
+    let polled = poll_round(wire, &mut machine, cx);
+    if !wire.is_at_rest {
+        *kept = Some(Box::new(machine));
+    }
+    polled
 }
 
 /// Receives and answers, until there is something to do that takes longer than a turn.
@@ -99,7 +124,8 @@ fn poll_quiet<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &
     wire.leave_waker(cx);
     let is_idle = machine.is_idle() && wire.input.is_empty();
     if is_idle && wire.core().shared.draining.get() {
-        return Poll::Ready(Flow::Close);
+        // Nothing is unread that could cost the peer its last response: no need for stages.
+        return wire.poll_flushed(cx).map(|_| Flow::Gone);
     }
     ready!(wire.poll_deadline(cx));
     let counters = &wire.core().shared.counters;
@@ -138,7 +164,7 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
     let was_idle = machine.is_idle();
     let mut has_answered = false;
     let flow = loop {
-        if buf.tail().len() > limits.output_bytes_max {
+        if buf.len() > limits.output_bytes_max {
             break Flow::Full;
         }
         let step = match machine.handle_input(wire.input.bytes(), request.head_mut(), &limits.protocol) {
@@ -165,13 +191,22 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
         if core.shared.draining.get() {
             machine.close_after_response();
         }
-        let mut begun = wire.table.begin(&core, &mut request);
-        let polled = if inbound.is_some() { begun.take_ready() } else { wire.table.poll(&core, &mut begun, cx) };
-        let Poll::Ready(mut response) = polled else {
-            let shared = std::mem::replace(&mut request, core.shared.requests.take());
-            break Flow::Exchange(Box::new(Exchange::of_handler(&core, shared, begun, inbound)));
+        let begun = wire.table.begin(&core, &mut request);
+        let route = begun.route;
+        let mut response = match begun.outcome {
+            Outcome::Ready(response) => response,
+            outcome @ Outcome::Pending(_) => {
+                let mut begun = Begun { route, outcome };
+                // Without a body to read it may well be ready at once, and then costs no more than an inline one.
+                let polled = inbound.is_none().then(|| wire.table.poll(&core, &mut begun, cx));
+                let Some(Poll::Ready(response)) = polled else {
+                    let shared = std::mem::replace(&mut request, core.shared.requests.take());
+                    break Flow::Exchange(Box::new(Exchange::of_handler(&core, shared, begun, inbound)));
+                };
+                response
+            }
         };
-        wire.table.finish(&core, &begun, &request, &mut response);
+        wire.table.run_after(&core, route, &request, &mut response);
         output::hints_before(machine, &core, &mut buf, &request, &mut response);
         match output::respond(machine, &core, &mut buf, response) {
             Written::Whole(Then::KeepAlive) => {}
@@ -183,7 +218,7 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
             Written::Upgraded(upgrade) => break Flow::Upgrade(upgrade, std::mem::take(&mut buf)),
             Written::Begun(payload, trailers) => {
                 let shared = std::mem::replace(&mut request, core.shared.requests.take());
-                let exchange = Exchange::of_handler(&core, shared, begun, inbound);
+                let exchange = Exchange::of_handler(&core, shared, Begun::answered(route), inbound);
                 let buf = std::mem::take(&mut buf);
                 break Flow::Exchange(Box::new(exchange.with_response(buf, payload, trailers)));
             }
@@ -205,6 +240,8 @@ fn set_deadline<S: ByteStream>(wire: &mut Wire<S>, machine: &Connection, was_idl
     let timeouts = &wire.link.core.shared.config.timeouts;
     let (idle, header) = (timeouts.idle_timeout_ms, timeouts.header_timeout_ms);
     wire.has_served |= has_answered;
+    // After stray line ends, which are counted, the machine is idle and not at rest.
+    wire.is_at_rest = has_answered && machine.is_idle();
     match (machine.is_idle(), has_answered) {
         (true, true) => wire.allow(idle),
         (false, true) => wire.allow(header),

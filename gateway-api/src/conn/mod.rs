@@ -11,28 +11,42 @@ pub(crate) mod wire;
 use crate::conn::wire::Wire;
 use ringgate_protocols::preface::{Preface, detect};
 use ringgate_runtime::{buffer::SendBuf, net::ByteStream};
-use std::{future::poll_fn, task::{Context, Poll}};
+use std::{
+    future::{Future, poll_fn},
+    task::{Context, Poll},
+};
 
-/// Serves one connection, whatever it speaks, to its end.
-pub(crate) async fn serve<S: ByteStream>(mut wire: Wire<S>) {
-    let canned: &[u8] = match poll_fn(|cx| poll_preface(&mut wire, cx)).await {
-        Some(Preface::Http1) => match http1::serve(&mut wire).await {
-            http1::Next::Close => &[],
-            http1::Next::Gone => return,
-            http1::Next::Upgrade(upgrade, buf) => match Box::pin(websocket::serve(&mut wire, *upgrade, buf)).await {
+/// Serves one connection, whatever it speaks, to its end. `guard` lives as long.
+///
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async fn holds its arguments twice; idle connections are counted in bytes"
+)]
+pub(crate) fn serve<S: ByteStream, G>(mut wire: Wire<S>, guard: G) -> impl Future<Output = ()> + use<S, G> {
+    async move {
+        let _guard = &guard;
+        let canned: &[u8] = match poll_fn(|cx| poll_preface(&mut wire, cx)).await {
+            Some(Preface::Http1) => match http1::serve(&mut wire).await {
+                http1::Next::Close => &[],
+                http1::Next::Gone => return,
+                http1::Next::Upgrade(upgrade, buf) => {
+                    match Box::pin(websocket::serve(&mut wire, *upgrade, buf)).await {
+                        http1::Next::Close => &[],
+                        _ => return,
+                    }
+                }
+            },
+            // Boxed: a connection of HTTP/1 does not pay for it.
+            Some(Preface::Http2) => match Box::pin(http2::serve(&mut wire)).await {
                 http1::Next::Close => &[],
                 _ => return,
             },
-        },
-        Some(Preface::Http2) => match http2::serve(&mut wire).await {
-            http1::Next::Close => &[],
+            Some(Preface::Tls) => TLS_REFUSED,
             _ => return,
-        },
-        Some(Preface::Tls) => TLS_REFUSED,
-        _ => return,
-    };
-    wire.send(SendBuf::from_vec(canned.to_vec()));
-    Box::pin(wire.close()).await;
+        };
+        wire.send(SendBuf::from_vec(canned.to_vec()));
+        Box::pin(wire.close()).await;
+    }
 }
 
 /// Not served here: the fatal alert handshake_failure (RFC 8446 section 6.2).

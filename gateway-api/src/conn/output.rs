@@ -10,9 +10,10 @@ use crate::{
 };
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use ringgate_protocols::http1::{
-    connection::{Connection, Then},
+    connection::Connection,
     encode::{BodyFraming, BodyLength, ResponseHead},
     error::Misuse,
+    event::Then,
 };
 use ringgate_runtime::buffer::{Piece, SendBuf};
 
@@ -40,12 +41,7 @@ pub(crate) fn respond(machine: &mut Connection, core: &Core, buf: &mut SendBuf, 
 }
 
 #[inline]
-fn write(
-    machine: &mut Connection,
-    core: &Core,
-    buf: &mut SendBuf,
-    response: &mut Response,
-) -> Result<Written, Misuse> {
+fn write(machine: &mut Connection, core: &Core, buf: &mut SendBuf, response: &mut Response) -> Result<Written, Misuse> {
     let output_bytes_max = core.shared.config.limits.output_bytes_max;
     core.shared.with_stamp(response.content_type, |block| {
         let ours = |name: &HeaderName| *name == header::DATE || *name == header::SERVER;

@@ -14,11 +14,7 @@ use crate::{
     },
 };
 use ringgate_protocols::websocket::{event::Expiry, state::State as Standing};
-use ringgate_runtime::{
-    buffer::SendBuf,
-    net::ByteStream,
-    time::Instant,
-};
+use ringgate_runtime::{buffer::SendBuf, net::ByteStream, time::Instant};
 use std::{
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -231,7 +227,7 @@ impl Driver {
                     wire.stream.shutdown_write();
                 }
                 let time = Duration::from_millis(u64::from(self.socket.options.limits.close_timeout_ms));
-                self.grace.get_or_insert(wire.now() + time);
+                self.grace.get_or_insert_with(|| wire.now() + time);
             }
             let Some(next) = self.deadline() else { return Poll::Pending };
             if next < self.armed || self.armed <= wire.now() {

@@ -1,11 +1,6 @@
 //! The socket's side of a connection: bytes, the one timer, and the end.
 
-use crate::{
-    conn::input::Input,
-    core::Core,
-    dispatch::Table,
-    request::Link,
-};
+use crate::{conn::input::Input, core::Core, dispatch::Table, request::Link};
 use ringgate_runtime::{
     buffer::SendBuf,
     net::ByteStream,
@@ -30,8 +25,14 @@ pub(crate) struct Wire<S> {
     pub(crate) deadline: Instant,
     /// A request has been answered on it.
     pub(crate) has_served: bool,
+    /// The machine stands between two requests and remembers nothing.
+    pub(crate) is_at_rest: bool,
     sleep: Sleep,
 }
+
+/// What a closing connection still reads, in units of `drain_bytes_max`: a response saved is worth more than a
+/// connection saved.
+const LINGER_DRAINS: u64 = 8;
 
 /// The connection is over: the peer has gone, or takes nothing any more.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ impl<S: ByteStream> Wire<S> {
         let timeout = Duration::from_millis(link.core.shared.config.timeouts.header_timeout_ms);
         let deadline = handle.now() + timeout;
         let sleep = handle.sleep_until(deadline);
-        Self { stream, input: Input::default(), link, table, deadline, has_served: false, sleep }
+        Self { stream, input: Input::default(), link, table, deadline, has_served: false, is_at_rest: true, sleep }
     }
 
     pub(crate) fn core(&self) -> &Core {
@@ -121,8 +122,9 @@ impl<S: ByteStream> Wire<S> {
             return;
         }
         self.stream.shutdown_write();
+        self.link.is_finished.set(true);
         self.allow(self.core().shared.config.timeouts.linger_timeout_ms);
-        let mut bytes_left = self.core().shared.config.limits.drain_bytes_max;
+        let mut bytes_left = LINGER_DRAINS * self.core().shared.config.limits.drain_bytes_max;
         poll_fn(|cx| {
             while let Poll::Ready(received) = self.stream.poll_recv(cx) {
                 match received {

@@ -39,7 +39,7 @@ mod outgoing;
 mod route;
 pub(crate) mod socket;
 pub(crate) mod state;
-mod topic;
+pub(crate) mod topic;
 pub(crate) mod upgrade;
 
 pub use self::{
@@ -48,7 +48,10 @@ pub use self::{
     object::{MessageWriter, Receiver, Sender, WebSocket},
     options::{Origins, QueuePolicy},
     outgoing::{Outgoing, Prepared},
-    route::{IntoSocketHandler, IsAsyncSocket, IsBlockingSocket, IsSocket, IsSocketRoute, SocketOutcome, WebSocketRoute, websocket},
+    route::{
+        IntoSocketHandler, IsAsyncSocket, IsBlockingSocket, IsSocket, IsSocketRoute, SocketOutcome, WebSocketRoute,
+        websocket,
+    },
     state::{CloseFrame, Piece},
     topic::{Subscription, Topic},
 };

@@ -194,7 +194,10 @@ impl WebSocket {
 
 impl fmt::Debug for WebSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WebSocket").field("protocol", &self.protocol()).field("is_open", &self.is_open()).finish_non_exhaustive()
+        f.debug_struct("WebSocket")
+            .field("protocol", &self.protocol())
+            .field("is_open", &self.is_open())
+            .finish_non_exhaustive()
     }
 }
 

@@ -59,7 +59,10 @@ impl<'a> Outgoing<'a> {
 
 impl fmt::Debug for Outgoing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outgoing").field("kind", &self.kind).field("compressed", &self.compressed).finish_non_exhaustive()
+        f.debug_struct("Outgoing")
+            .field("kind", &self.kind)
+            .field("compressed", &self.compressed)
+            .finish_non_exhaustive()
     }
 }
 

@@ -300,12 +300,14 @@ impl State {
             compress = Some(false);
         }
         let payload: &[u8] = match &outgoing.content {
-            Content::Prepared(prepared) => return self.write_prepared(core, hub, options, prepared, compress, droppable),
+            Content::Prepared(prepared) => {
+                return self.write_prepared(core, hub, options, prepared, compress, droppable);
+            }
             Content::Borrowed(bytes) => bytes,
             Content::Owned(bytes) => bytes,
         };
-        let is_deflated = self.machine.parameters().is_some()
-            && compress.unwrap_or(payload.len() >= options.compress_bytes_min);
+        let is_deflated =
+            self.machine.parameters().is_some() && compress.unwrap_or(payload.len() >= options.compress_bytes_min);
         self.tail(core);
         if !is_deflated && !droppable && payload.len() > COPIED_BYTES_MAX {
             let (kind, length) = (outgoing.kind, payload.len() as u64);
@@ -342,7 +344,7 @@ impl State {
         droppable: bool,
     ) -> Result<(), SocketError> {
         let mut frames = prepared.frames.borrow_mut();
-        let compress = compress.unwrap_or(frames.payload().len() >= options.compress_bytes_min);
+        let compress = compress.unwrap_or_else(|| frames.payload().len() >= options.compress_bytes_min);
         let pool = &mut hub.workshop.borrow_mut().pool;
         let frame = match self.machine.send_prepared(&mut frames, compress, pool) {
             Ok(frame) => frame,

@@ -19,8 +19,8 @@ use std::{
     sync::Arc,
 };
 
-/// Broadcasts that may wait between two cores.
-pub(crate) const BROADCASTS_MAX: usize = 1_024;
+/// Broadcasts that may wait between two cores; a publisher waits for room. 2 KiB for each pair of cores.
+pub(crate) const BROADCASTS_MAX: usize = 256;
 
 /// A message for the subscribers of another core: framed already, its bytes shared.
 #[derive(Clone)]
@@ -33,7 +33,7 @@ pub(crate) struct Broadcast {
 pub(crate) struct Topics {
     core: Weak<crate::core::Shared>,
     known: RefCell<HashMap<Arc<str>, Weak<Inner>>>,
-    mesh: RefCell<Option<Rc<MeshEnd<Broadcast>>>>,
+    mesh: RefCell<Option<Rc<MeshEnd<Box<Broadcast>>>>>,
 }
 
 impl Topics {
@@ -41,7 +41,7 @@ impl Topics {
         Self { core: Rc::downgrade(&core.shared), known: RefCell::default(), mesh: RefCell::default() }
     }
 
-    fn topic(self: &Self, hub: &Rc<Hub>, name: &str) -> Topic {
+    fn topic(&self, hub: &Rc<Hub>, name: &str) -> Topic {
         let mut known = self.known.borrow_mut();
         if let Some(inner) = known.get(name).and_then(Weak::upgrade) {
             return Topic { inner };
@@ -55,13 +55,14 @@ impl Topics {
 
 impl Hub {
     /// Puts this core into the mesh of its gateway, and hears what comes from the others.
-    pub(crate) fn join(self: &Rc<Self>, end: MeshEnd<Broadcast>) -> impl Future<Output = ()> + use<> {
+    pub(crate) fn join(self: &Rc<Self>, end: MeshEnd<Box<Broadcast>>) -> impl Future<Output = ()> + use<> {
         let end = Rc::new(end);
         *self.topics.mesh.borrow_mut() = Some(end.clone());
         let hub = Rc::downgrade(self);
         async move {
             loop {
-                let (_, Broadcast { topic, frames }) = end.recv().await;
+                let (_, broadcast) = end.recv().await;
+                let Broadcast { topic, frames } = *broadcast;
                 let Some(hub) = hub.upgrade() else { return };
                 let inner = hub.topics.known.borrow().get(&topic).and_then(Weak::upgrade);
                 if let Some(inner) = inner {
@@ -182,7 +183,7 @@ impl Topic {
         let Some(mesh) = mesh.filter(|mesh| mesh.cores() > 1) else { return taken };
         let frames = prepared.frames.borrow().clone();
         for core in (0..mesh.cores()).filter(|core| *core != mesh.core()) {
-            let broadcast = Broadcast { topic: self.inner.name.clone(), frames: frames.clone() };
+            let broadcast = Box::new(Broadcast { topic: self.inner.name.clone(), frames: frames.clone() });
             // A core that is gone has no subscribers.
             let _ = mesh.send(core, broadcast).await;
         }

@@ -258,7 +258,7 @@ fn string(block: &[u8], at: usize, text: &mut Text) -> Result<usize, DecodeFault
         text.append(block, at, length);
     } else {
         let target = text.room(huffman::decoded_length_max(length));
-        let written = huffman::decode(&block[at..at + length], target).map_err(DecodeFault::Huffman)?;
+        let written = huffman::decode_piece(block, at, at + length, target).map_err(DecodeFault::Huffman)?;
         text.advance(written);
     }
     Ok(at + length)
@@ -296,7 +296,9 @@ mod tests {
 
     const WIDE: BlockLimits = BlockLimits { header_bytes_max: 32_768, field_count_max: 100 };
 
-    fn decode(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, DecodeFault> {
+    type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
+    fn decode(decoder: &mut Decoder, block: &[u8]) -> Result<Fields, DecodeFault> {
         let mut text = Text::default();
         let mut fields = vec![];
         decoder.decode(block, &mut text, WIDE, |bytes, field| {

@@ -98,9 +98,40 @@ impl Text {
     }
 }
 
+/// Whether two short texts are equal, without a call: both ends are compared as overlapping words.
+#[inline]
+pub(crate) fn same(left: &[u8], right: &[u8]) -> bool {
+    if left.len() != right.len() {
+        return false;
+    }
+    let edges = |text: &[u8]| Some((u64::from_le_bytes(*text.first_chunk()?), u64::from_le_bytes(*text.last_chunk()?)));
+    let wide_edges =
+        |text: &[u8]| Some((u128::from_le_bytes(*text.first_chunk()?), u128::from_le_bytes(*text.last_chunk()?)));
+    match left.len() {
+        0..8 => left.iter().zip(right).fold(0, |differing, (left, right)| differing | (left ^ right)) == 0,
+        8..=16 => edges(left) == edges(right),
+        17..=32 => wide_edges(left) == wide_edges(right),
+        _ => left == right,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Text;
+    use super::{Text, same};
+
+    #[test]
+    fn same_is_equality() {
+        for length in 0..70 {
+            let text: Vec<u8> = (0..length).collect();
+            assert!(same(&text, &text.clone()));
+            assert!(!same(&text, &[&text[..], b"x"].concat()));
+            for place in 0..text.len() {
+                let mut other = text.clone();
+                other[place] ^= 0x40;
+                assert!(!same(&text, &other), "{length} {place}");
+            }
+        }
+    }
 
     #[test]
     fn short_and_long_appends() {

@@ -1,7 +1,7 @@
 //! Where a request ends. All of request smuggling is decided here, in one table.
 //!
-//! The scanners deliver clean tokens; [`Seen`] notes what the fields say, whatever the Connection field says about
-//! them; [`body`] decides.
+//! The scanners deliver clean tokens; it is noted what the fields say, whatever the Connection field says about
+//! them; then one function decides.
 
 use http::Version;
 

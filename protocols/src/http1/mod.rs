@@ -6,10 +6,12 @@ pub mod close;
 pub mod connection;
 pub mod encode;
 pub mod error;
+pub mod event;
 pub mod framing;
 
 mod chunked;
 mod head;
+mod judge;
 mod output;
 mod state;
 mod trailer;

@@ -3,9 +3,10 @@
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::http1::close::CloseReason;
-use crate::http1::connection::{Connection, Then};
+use crate::http1::connection::Connection;
 use crate::http1::encode::{self, BodyFraming, BodyLength, ResponseHead};
 use crate::http1::error::{Fault, Misuse};
+use crate::http1::event::Then;
 use crate::http1::state::{Action, Reading, Writing};
 use crate::http1::trailer;
 use crate::limits::Limits;
@@ -132,8 +133,8 @@ impl Connection {
         Ok(self.finish())
     }
 
-    /// Announces a piece of `bytes` of the body, which the driver then appends or lends; [`send_data_end`]
-    /// (Self::send_data_end) must follow it. Nothing is written for an empty piece.
+    /// Announces a piece of `bytes` of the body, which the driver then appends or lends; its end
+    /// ([`send_data_end`](Self::send_data_end)) must follow. Nothing is written for an empty piece.
     ///
     /// # Errors
     /// [`Misuse::BodyTooLong`] when the announced length is passed, [`Misuse::OutOfOrder`] where no body belongs.

@@ -63,6 +63,7 @@ impl RequestHead {
 
 /// Heads to be used again. One pool serves all connections of a core, so that an idle connection holds none.
 #[derive(Debug, Default)]
+#[allow(clippy::vec_box, reason = "a head travels in events as one pointer, and the box is what is used again")]
 pub struct HeadPool {
     free: Vec<Box<RequestHead>>,
 }
@@ -326,7 +327,10 @@ impl Assembly<'_> {
         let wellformed = match self.seen {
             seen if seen == METHOD | AUTHORITY => {
                 self.head.target = self.head.authority;
-                self.head.method == http::Method::CONNECT
+                // "the host and port": a colon, and digits behind it.
+                let port = self.head.authority.of(text).last().is_some_and(u8::is_ascii_digit)
+                    && self.head.authority.of(text).iter().rev().find(|byte| !byte.is_ascii_digit()) == Some(&b':');
+                port && self.head.method == http::Method::CONNECT
             }
             seen if seen == METHOD | SCHEME | PATH | AUTHORITY | PROTOCOL => {
                 self.split_target(text)?;

@@ -56,8 +56,8 @@ pub(crate) struct Stream {
     pub(crate) expected: u64,
     pub(crate) send_window: SendWindow,
     pub(crate) receive_window: ReceiveWindow,
-    /// When bytes were offered or last moved.
-    pub(crate) moved_ms: u64,
+    /// Since when offered bytes have not moved, as far as a check has noticed; `None` when they moved since the last one.
+    pub(crate) stalled_ms: Option<u64>,
 }
 
 impl Stream {
@@ -77,7 +77,7 @@ impl Stream {
             expected: LENGTH_UNKNOWN,
             send_window: SendWindow::default(),
             receive_window: ReceiveWindow::new(receive_window),
-            moved_ms: 0,
+            stalled_ms: None,
         }
     }
 }

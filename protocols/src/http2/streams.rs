@@ -201,11 +201,18 @@ impl Streams {
 
     /// All live streams.
     pub(crate) fn keys(&self) -> impl Iterator<Item = StreamKey> + '_ {
-        self.slots
-            .iter()
-            .enumerate()
-            .filter(|(_, stream)| !stream.id.is_connection())
-            .map(|(slot, stream)| StreamKey { id: stream.id, slot: slot as u16 })
+        (0..self.slots.len()).filter_map(|slot| self.at(slot))
+    }
+
+    /// Slots there are, taken or not.
+    pub(crate) const fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The live stream in a slot.
+    pub(crate) fn at(&self, slot: usize) -> Option<StreamKey> {
+        let stream = self.slots.get(slot)?;
+        (!stream.id.is_connection()).then_some(StreamKey { id: stream.id, slot: slot as u16 })
     }
 
     /// Puts a stream at the end of its urgency's queue.
@@ -292,8 +299,8 @@ mod tests {
         for _ in 0..20_000 {
             seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let random = (seed >> 33) as u32;
-            if model.len() < 100 && random % 2 == 0 {
-                id += if random % 3 == 0 { 512 } else { 2 };
+            if model.len() < 100 && random.is_multiple_of(2) {
+                id += if random.is_multiple_of(3) { 512 } else { 2 };
                 let key = streams.insert(Stream::new(StreamId::new(id), State::Open, 0));
                 assert!(model.insert(id, key).is_none());
             } else if let Some((&victim, &key)) = model.iter().nth(random as usize % model.len().max(1)) {

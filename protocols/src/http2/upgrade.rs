@@ -25,7 +25,7 @@ impl UpgradeSettings {
         // 32 entries and more say nothing that a client has to say here.
         let mut payload = [0; 32 * ENTRY_BYTES];
         let length = decode_base64url(value, &mut payload)?;
-        if length % ENTRY_BYTES != 0 {
+        if !length.is_multiple_of(ENTRY_BYTES) {
             return None;
         }
         let mut settings = PeerSettings::default();

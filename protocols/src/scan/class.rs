@@ -51,14 +51,15 @@ pub(crate) static TOKEN: Class = TOKEN_TABLE;
 /// The same as a constant, for tables that are made from it.
 pub(super) const TOKEN_TABLE: Class = Class::alphanumeric_and(b"!#$%&'*+-.^_`|~");
 
-/// The bytes of a path: `pchar` and `/` of RFC 3986 section 3.3.
-pub(crate) static PATH: Class = Class::alphanumeric_and(b"-._~%!$&'()*+,;=:@/");
+/// The bytes of a path: `pchar` and `/` of RFC 3986 section 3.3; and those that clients commonly send as they are
+/// (`?ids[]=1`), which no parser of HTTP reads differently. The backslash stays out: some take it for a slash.
+pub(crate) static PATH: Class = Class::alphanumeric_and(b"-._~%!$&'()*+,;=:@/[]{}|^`");
 
 /// The bytes of a query: those of a path, and `?` (RFC 3986 section 3.4).
-pub(crate) static QUERY: Class = Class::alphanumeric_and(b"-._~%!$&'()*+,;=:@/?");
+pub(crate) static QUERY: Class = Class::alphanumeric_and(b"-._~%!$&'()*+,;=:@/[]{}|^`?");
 
-/// The bytes of a target in absolute-form: those of a query, and the brackets of an IPv6 address.
-pub(crate) static ABSOLUTE: Class = Class::alphanumeric_and(b"-._~%!$&'()*+,;=:@/?[]");
+/// The bytes of a target in absolute-form: those of a query; the brackets also stand around an IPv6 address.
+pub(crate) static ABSOLUTE: Class = Class::alphanumeric_and(b"-._~%!$&'()*+,;=:@/[]{}|^`?");
 
 /// The bytes of a registered name or IPv4 address (RFC 3986 section 3.2.2) without the comma: a list of hosts is what
 /// two joined Host fields look like.

@@ -119,8 +119,9 @@ fn classes_agree_with_the_standard() {
         let token = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         assert_eq!(TOKEN.has(byte), token);
         let pchar = byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@".contains(&byte);
-        assert_eq!(PATH.has(byte), pchar || byte == b'/');
-        assert_eq!(QUERY.has(byte), pchar || byte == b'/' || byte == b'?');
+        let unescaped = b"[]{}|^`".contains(&byte);
+        assert_eq!(PATH.has(byte), pchar || unescaped || byte == b'/');
+        assert_eq!(QUERY.has(byte), PATH.has(byte) || byte == b'?');
     }
 }
 

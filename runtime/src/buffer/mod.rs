@@ -1,7 +1,7 @@
 //! Receive buffers and the leases on them; buffers to send from.
 //!
 //! # The room and its unsafe
-//! A [`ReceivePool`](receive::ReceivePool) is one block of memory cut into equal buffers. At any time a buffer has exactly
+//! A [`ReceivePool`] is one block of memory cut into equal buffers. At any time a buffer has exactly
 //! one owner: the free list, the driver (the kernel may be writing into it), or the leases on it. The rules are:
 //!
 //! 1. The kernel writes only into buffers that the driver took with `take_free`; nobody reads those.

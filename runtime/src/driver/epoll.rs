@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags};
 
 use crate::buffer::{ReceivePool, SendBuf};
-use crate::driver::slot::{End, Key, Repeating, Sending, Sockets, Slot};
+use crate::driver::slot::{End, Key, Repeating, Sending, Slot, Sockets};
 use crate::driver::{Close, Driver, DriverCounters, DriverReport, add, socket};
 use crate::sys::address::Address;
 use crate::sys::wake::WakeCell;
@@ -384,7 +384,7 @@ impl Driver for Epoll {
         true
     }
 
-    fn readiness_fd(&self) -> Option<RawFd> {
+    fn readiness_fd(&mut self) -> Option<RawFd> {
         Some(self.epoll.as_raw_fd())
     }
 

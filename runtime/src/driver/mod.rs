@@ -4,6 +4,7 @@
 //! Only `uring.rs` has unsafe code; its essay stands at its top. `epoll.rs` and `sim.rs` have none.
 
 pub(crate) mod epoll;
+pub mod sim;
 pub(crate) mod slot;
 pub(crate) mod socket;
 pub(crate) mod uring;
@@ -17,12 +18,12 @@ use std::time::Duration;
 use std::rc::Rc;
 
 use crate::buffer::{ReceivePool, SendBuf};
-use crate::driver::slot::{Key, Sockets};
-use crate::driver::uring::Uring;
 use crate::driver::epoll::Epoll;
+use crate::driver::slot::{Key, Sockets};
+pub use crate::driver::uring::RingConfig;
+use crate::driver::uring::Uring;
 use crate::sys::address::Address;
 use crate::sys::wake::WakeCell;
-pub use crate::driver::uring::RingConfig;
 
 /// Which driver to start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -130,7 +131,7 @@ pub(crate) trait Driver {
     /// Lets go of everything, all sockets being closed; false if the kernel may still use their memory.
     fn finish(&mut self, sockets: &mut Sockets) -> bool;
     /// A descriptor that becomes readable when `wait` has something to do, for somebody else's loop.
-    fn readiness_fd(&self) -> Option<RawFd>;
+    fn readiness_fd(&mut self) -> Option<RawFd>;
     /// What runs and why.
     fn report(&self) -> DriverReport;
     /// The driver's counters.

@@ -100,6 +100,7 @@ pub(crate) struct Slot {
     pub(crate) sending: Option<Box<Sending>>,
     pub(crate) send_waker: Option<Waker>,
     /// Of a listener: connections that wait to be taken.
+    #[expect(clippy::box_collection, reason = "a connection, which has none, pays 8 bytes for it, not 32")]
     pub(crate) accepted: Option<Box<VecDeque<Key>>>,
 }
 

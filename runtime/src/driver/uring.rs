@@ -7,10 +7,11 @@
 //! # One system call for an isolated request
 //! A send is first submitted with `MSG_DONTWAIT`: such an operation never parks in the kernel, its completion is
 //! posted while it is submitted. So `wait` knows exactly how many completions are not news: it waits for one more than
-//! the sends of this submission, and the enter that carries the answer also waits for the next request. (Where a task
-//! waits for its send, or a close or a FIN waits for one, the completions are news and it does not.) A send that
+//! the sends of this submission, and the enter that carries the answer also waits for the next request. A send that
 //! went short or found the socket full is submitted again without the flag, for the rest, and then completes whenever
-//! the peer has read.
+//! the peer has read. That this happened is news too, which the wait cannot tell from a send that went well. So it does
+//! not count on sends that may well go short (large ones), nor where a task waits for its send, or a close or a FIN
+//! does; and with all others it looks after them when nothing else has happened for a moment ([`PROMPT_WAIT_MAX`]).
 //!
 //! # The room and its unsafe
 //! 1. Memory that an operation refers to lives until its last completion: send buffers and their `msghdr` in the slot
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
+use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
 
 use crate::buffer::{ReceivePool, SendBuf};
@@ -86,6 +88,13 @@ const RECV_MULTISHOT: u16 = 2;
 const HARVEST: usize = 64;
 /// How long `Drop` waits for the kernel to let go of memory.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+/// A send of more bytes may find too little room in a socket whose reader is quick: its completion is news.
+const PROMPT_BYTES_MAX: usize = 16_384;
+/// How long a small send that went short, and that nobody waits for, may go unnoticed. Its reader has left hundreds of
+/// KiB unread. A core that is idle for so long spends one system call more; a busy one none.
+const PROMPT_WAIT_MAX: Duration = Duration::from_millis(5);
+/// Rounds in which a turn of somebody else's loop tries to leave nothing to do behind.
+const SETTLE_ROUNDS_MAX: usize = 8;
 /// Pieces of one vectored send; the kernel's own bound is `IOV_MAX`, 1,024.
 const SEND_PIECES_MAX: usize = 256;
 
@@ -196,6 +205,27 @@ struct Vectored {
     pieces: Vec<libc::iovec>,
 }
 
+/// What somebody else's loop waits on.
+struct Readiness {
+    /// Holds the two below: readable when one of them is.
+    epoll: OwnedFd,
+    /// Registered with the ring.
+    eventfd: OwnedFd,
+}
+
+impl Readiness {
+    /// The core's wake descriptor is in the set as well, although the ring reads it: a ring's eventfd that is to be
+    /// signalled from within another eventfd's signal is signalled once, through RCU, and (6.18) never again.
+    fn new(wake: &WakeCell) -> io::Result<Self> {
+        // Readable from the start: the first turn arms what is to be heard of.
+        let eventfd = eventfd(1, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &eventfd, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
+        epoll::add(&epoll, wake, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
+        Ok(Self { epoll, eventfd })
+    }
+}
+
 /// The driver. See the module's text.
 pub(crate) struct Uring {
     ring: std::mem::ManuallyDrop<IoUring>,
@@ -203,6 +233,8 @@ pub(crate) struct Uring {
     wake: Arc<WakeCell>,
     wake_word: std::mem::ManuallyDrop<Box<u64>>,
     wake_armed: bool,
+    /// Registered with the ring when somebody else's loop asks for it.
+    readiness: Option<Readiness>,
     /// Sends in the submission queue that complete while they are submitted.
     prompt: usize,
     /// Streams whose multishot receive ended for want of a buffer.
@@ -238,6 +270,7 @@ impl Uring {
             wake: Arc::clone(wake),
             wake_word: std::mem::ManuallyDrop::new(Box::new(0)),
             wake_armed: false,
+            readiness: None,
             prompt: 0,
             starved: Vec::new(),
             backlog: VecDeque::new(),
@@ -330,6 +363,41 @@ impl Uring {
                 }
             }
         }
+    }
+
+    /// Before somebody else's loop sleeps: everything is submitted and reaped, and the readiness descriptor is clear.
+    ///
+    /// The kernel writes the descriptor when its list of deferred work becomes non-empty, and once for what it posts
+    /// while we enter. So it is cleared only when nothing is left, and then we look once more: what came before the
+    /// clearing is found, what comes after writes it again.
+    fn settle(&mut self, sockets: &mut Sockets) -> io::Result<()> {
+        for _ in 0..SETTLE_ROUNDS_MAX {
+            self.replenish(sockets);
+            self.arm_wake();
+            let is_clear = self.push_backlog() && self.has_nothing_to_do();
+            if let (true, Some(readiness)) = (is_clear, &self.readiness) {
+                // EAGAIN: it was clear.
+                let _ = rustix::io::read(&readiness.eventfd, &mut [0_u8; 8]);
+                if self.has_nothing_to_do() {
+                    return Ok(());
+                }
+            }
+            self.enter(HARVEST, Some(Duration::ZERO))?;
+            self.reap(sockets);
+        }
+        if let Some(readiness) = &self.readiness {
+            // A busy ring: the loop comes again at once. A full counter (EAGAIN) is as good.
+            let _ = rustix::io::write(&readiness.eventfd, &1_u64.to_ne_bytes());
+        }
+        Ok(())
+    }
+
+    /// Nothing to submit, nothing to reap, no work that the kernel has put off.
+    fn has_nothing_to_do(&mut self) -> bool {
+        let submission = self.ring.submission();
+        let quiet = submission.is_empty() && !submission.taskrun() && !submission.cq_overflow();
+        drop(submission);
+        quiet && self.ring.completion().is_empty()
     }
 
     /// Copies the completions out, then stores what each says. No code of a task runs here.
@@ -478,9 +546,10 @@ impl Uring {
     fn connected(&mut self, sockets: &mut Sockets, key: Key) {
         let Some(slot) = sockets.get(key) else { return };
         slot.operations -= 1;
-        let result = slot.fd.as_ref().map_or(Err(Errno::BADF), |fd| {
-            socket::connected(fd).and_then(|()| rustix::io::ioctl_fionbio(fd, false))
-        });
+        let result = slot
+            .fd
+            .as_ref()
+            .map_or(Err(Errno::BADF), |fd| socket::connected(fd).and_then(|()| rustix::io::ioctl_fionbio(fd, false)));
         slot.connected(result);
         self.free_if_closed(sockets, key);
     }
@@ -564,7 +633,8 @@ fn vectored(sending: &mut Sending) -> *const libc::msghdr {
 
 /// Tries the flags best first and drops them one by one, newest first, as the kernel refuses them.
 fn set_up(config: RingConfig) -> Result<(IoUring, String), Unavailable> {
-    let tiers: [(&str, fn(&mut io_uring::Builder)); 3] = [
+    type Apply = fn(&mut io_uring::Builder);
+    let tiers: [(&str, Apply); 3] = [
         ("SINGLE_ISSUER|DEFER_TASKRUN|TASKRUN_FLAG|SUBMIT_ALL", |builder| {
             builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_submit_all();
         }),
@@ -678,8 +748,10 @@ impl Driver for Uring {
         let slot = sockets.owned(key);
         debug_assert!(slot.sending.is_none());
         add(&self.counters.sends, 1);
+        let is_large = buf.len() > PROMPT_BYTES_MAX;
         slot.sending = Some(Box::new(Sending { buf, sent: 0, vectored: None }));
         self.submit_send(sockets, key, Prompt::Yes);
+        sockets.completion_awaited |= is_large;
     }
 
     fn shutdown_write(&mut self, sockets: &mut Sockets, key: Key) {
@@ -720,15 +792,16 @@ impl Driver for Uring {
         self.replenish(sockets);
         self.arm_wake();
         let timeout = if self.push_backlog() { timeout } else { Some(Duration::ZERO) };
-        let want = match timeout {
-            Some(Duration::ZERO) => HARVEST,
+        let (want, timeout) = match timeout {
+            Some(Duration::ZERO) => (HARVEST, timeout),
             // Somebody waits for one of these sends: their completions are news.
-            _ if std::mem::take(&mut sockets.completion_awaited) => self.prompt.max(1),
-            _ => self.prompt + 1,
+            _ if std::mem::take(&mut sockets.completion_awaited) => (self.prompt.max(1), timeout),
+            _ if self.prompt == 0 => (1, timeout),
+            _ => (self.prompt + 1, Some(timeout.map_or(PROMPT_WAIT_MAX, |timeout| timeout.min(PROMPT_WAIT_MAX)))),
         };
         self.enter(want, timeout)?;
         self.reap(sockets);
-        Ok(())
+        if self.readiness.is_some() { self.settle(sockets) } else { Ok(()) }
     }
 
     fn local_address(&self, sockets: &mut Sockets, key: Key) -> io::Result<Option<Address>> {
@@ -745,6 +818,7 @@ impl Driver for Uring {
         self.wake.wake();
         let deadline = std::time::Instant::now() + CLOSE_TIMEOUT;
         while self.operations_in_flight > 0 && std::time::Instant::now() < deadline {
+            self.push_backlog();
             if self.enter(1, Some(Duration::from_millis(10))).is_err() {
                 break;
             }
@@ -753,8 +827,13 @@ impl Driver for Uring {
         self.operations_in_flight == 0
     }
 
-    fn readiness_fd(&self) -> Option<RawFd> {
-        None
+    fn readiness_fd(&mut self) -> Option<RawFd> {
+        if self.readiness.is_none() {
+            let readiness = Readiness::new(&self.wake).ok()?;
+            self.ring.submitter().register_eventfd(readiness.eventfd.as_raw_fd()).ok()?;
+            self.readiness = Some(readiness);
+        }
+        self.readiness.as_ref().map(|readiness| readiness.epoll.as_raw_fd())
     }
 
     fn report(&self) -> DriverReport {

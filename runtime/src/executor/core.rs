@@ -83,6 +83,10 @@ pub(crate) struct Core {
     pub(super) wake: Arc<WakeCell>,
     /// The future of `block_on` was woken.
     pub(super) main_woken: Arc<AtomicBool>,
+    /// A `block_on` is running: its future's wakes count.
+    pub(super) blocking: Cell<bool>,
+    /// Somebody else's loop waits on the readiness descriptor between turns.
+    pub(super) foreign: Cell<bool>,
     pub(super) time: Time,
     pub(super) activity: Cell<Option<&'static str>>,
     pub(super) counters: Arc<Counters>,
@@ -92,7 +96,9 @@ pub(crate) struct Core {
 impl Core {
     /// True when a turn would find something to do without waiting.
     pub(super) fn is_runnable(&self) -> bool {
-        self.tasks.is_runnable() || self.tasks.remote().has_tasks() || self.main_woken.load(Ordering::Acquire)
+        self.tasks.is_runnable()
+            || self.tasks.remote().has_tasks()
+            || (self.blocking.get() && self.main_woken.load(Ordering::Acquire))
     }
 
     /// Runs tasks until none is runnable or the turn's budget is used up.
@@ -144,12 +150,24 @@ impl Core {
         }
     }
 
+    /// Between turns of somebody else's loop other threads must write the wake descriptor. True if one has woken a task
+    /// before that, so that the next turn is due at once.
+    pub(super) fn leave_to_foreign_loop(&self) -> bool {
+        self.wake.about_to_sleep();
+        let runnable = self.is_runnable();
+        if runnable {
+            self.wake.awake();
+        }
+        runnable
+    }
+
     /// Publishes the gauges.
     pub(super) fn publish(&self) {
         let counters = &self.counters;
         let store = |gauge: &std::sync::atomic::AtomicU64, value: usize| gauge.store(value as u64, Ordering::Relaxed);
         add(&counters.turns, 1);
         store(&counters.tasks, self.tasks.live());
+        store(&counters.panics, self.tasks.panics());
         store(&counters.timers, self.timers.len());
         store(&counters.sockets, self.io.borrow_mut().parts().1.in_use());
         store(&counters.buffers_lent, self.pool.lent() as usize);

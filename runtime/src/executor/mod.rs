@@ -34,6 +34,7 @@ pub use crate::executor::counters::{Counters, Stall};
 pub use crate::executor::handle::Handle;
 
 use crate::buffer::ReceivePool;
+use crate::driver::sim::{Sim, SimConfig, SimNet};
 use crate::driver::{self, Driver};
 use crate::sys::clock::Clock;
 use crate::sys::ticks::TickRate;
@@ -89,6 +90,22 @@ impl Executor {
         Ok(Self::with_driver(config, driver, pool, wake, Time::Real(Clock::new())))
     }
 
+    /// An executor on a virtual clock and a virtual wire, and the test's end of that world. See [`driver::sim`].
+    ///
+    /// Turns have no budget of real time here, so that a run depends on nothing but its seed; `driver` and `ring` of the
+    /// configuration say nothing.
+    ///
+    /// # Panics
+    /// When the process has no descriptor left.
+    #[must_use]
+    pub fn simulated(config: ExecutorConfig, sim: SimConfig) -> (Self, SimNet) {
+        let pool = ReceivePool::new(config.receive);
+        let wake = Arc::new(WakeCell::new().expect("a descriptor for the core's wake"));
+        let (driver, net, now) = Sim::new(sim, &pool, &wake);
+        let config = ExecutorConfig { turn_budget: Duration::from_nanos(u64::MAX), ..config };
+        (Self::with_driver(config, Box::new(driver), pool, wake, Time::Virtual(now)), net)
+    }
+
     fn with_driver(
         config: ExecutorConfig,
         driver: Box<dyn Driver>,
@@ -105,6 +122,8 @@ impl Executor {
             pool,
             wake,
             main_woken: Arc::default(),
+            blocking: Cell::new(false),
+            foreign: Cell::new(false),
             time,
             activity: Cell::new(None),
             counters: Arc::new(counters),
@@ -127,12 +146,17 @@ impl Executor {
     /// Only when the driver itself fails: the executor cannot go on.
     pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<Turn> {
         let core = &self.core;
+        let foreign = core.foreign.get() && !core.blocking.get();
+        if foreign {
+            core.wake.awake();
+        }
         core.tasks.take_remote();
         core.run_tasks();
         core.wait(timeout)?;
         core.timers.advance(core.time.now());
         core.publish();
-        Ok(match (core.is_runnable(), core.timers.next_deadline()) {
+        let runnable = core.is_runnable() || (foreign && core.leave_to_foreign_loop());
+        Ok(match (runnable, core.timers.next_deadline()) {
             (true, _) => Turn::Again,
             (false, Some(deadline)) => Turn::Until(deadline),
             (false, None) => Turn::Idle,
@@ -148,6 +172,7 @@ impl Executor {
         let waker = Waker::from(Arc::new(MainWaker { woken: Arc::clone(&woken), wake: Arc::clone(&self.core.wake) }));
         let mut context = Context::from_waker(&waker);
         let mut future = pin!(future);
+        let _blocking = Blocking::begin(&self.core);
         woken.store(true, Ordering::Release);
         loop {
             if woken.swap(false, Ordering::AcqRel)
@@ -159,11 +184,33 @@ impl Executor {
         }
     }
 
-    /// A descriptor that becomes readable when a `turn` has something to do: for an epoll, kqueue or selector loop that
-    /// drives this executor. `None` where the driver has none.
+    /// A descriptor that becomes readable when a [`turn`](Self::turn) has something to do: for an epoll or selector loop
+    /// that drives this executor. It stays the same, and belongs to the executor. `None` where the driver has none.
+    ///
+    /// The loop calls `turn(Some(Duration::ZERO))` whenever it is readable, again at once after [`Turn::Again`], and at
+    /// the moment that [`Turn::Until`] names; also after its own thread has spawned or woken a task or used a stream
+    /// outside of a turn. It never reads the descriptor itself.
     #[must_use]
     pub fn readiness_fd(&self) -> Option<RawFd> {
-        self.core.io.borrow_mut().parts().0.readiness_fd()
+        let fd = self.core.io.borrow_mut().parts().0.readiness_fd();
+        self.core.foreign.set(fd.is_some());
+        fd
+    }
+}
+
+/// Wakes of the future of `block_on` count while it runs, and not those that come late.
+struct Blocking(Rc<Core>);
+
+impl Blocking {
+    fn begin(core: &Rc<Core>) -> Self {
+        core.blocking.set(true);
+        Self(Rc::clone(core))
+    }
+}
+
+impl Drop for Blocking {
+    fn drop(&mut self) {
+        self.0.blocking.set(false);
     }
 }
 

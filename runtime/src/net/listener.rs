@@ -1,7 +1,7 @@
 //! Accepting connections.
 
-use std::fmt;
 use std::cell::RefCell;
+use std::fmt;
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -104,7 +104,9 @@ impl Listener {
                 return Poll::Ready(Ok(SocketStream::new(Rc::clone(&self.core), taken)));
             }
             if let Some(errno) = slot.send_error.take() {
-                if !matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) {
+                // All others pass: descriptors and memory come back, and errors of the network are those of a connection
+                // that was lost before it was accepted (accept(2), "Error handling").
+                if matches!(errno, Errno::BADF | Errno::INVAL | Errno::NOTSOCK) {
                     return Poll::Ready(Err(errno.into()));
                 }
                 let deadline = self.core.timers.now() + EXHAUSTED_PAUSE;

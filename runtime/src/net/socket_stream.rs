@@ -143,6 +143,8 @@ impl ByteStream for SocketStream {
     fn pause_recv(&mut self) {
         let mut io = self.core.io.borrow_mut();
         let (driver, sockets) = io.parts();
+        // Nobody waits any more: a receive that ends from now on must not be armed again by itself.
+        sockets.owned(self.key).receive_waker = None;
         driver.pause_receive(sockets, self.key);
     }
 

@@ -32,6 +32,8 @@ pub(crate) struct Header {
     pub(super) complete: Cell<bool>,
     /// Cancelled while running: drop the future when its poll returns.
     pub(super) cancelled: Cell<bool>,
+    /// A poll of the future ended in a panic.
+    pub(super) panicked: Cell<bool>,
     /// Nobody will ask for the output.
     pub(super) detached: Cell<bool>,
     pub(super) remote: Arc<Remote>,
@@ -80,12 +82,11 @@ pub(super) fn allocate<F: Future>(name: &'static str, future: F, local: *const L
             running: Cell::new(false),
             complete: Cell::new(false),
             cancelled: Cell::new(false),
+            panicked: Cell::new(false),
             detached: Cell::new(false),
             remote,
             local,
-            vtable: const {
-                &Vtable { poll: poll::<F>, clear: clear::<F>, take_output: take_output::<F>, free: free::<F> }
-            },
+            vtable: const { &Vtable { poll: poll::<F>, clear: clear::<F>, take_output: take_output::<F>, free: free::<F> } },
             next_queued: Cell::new(None),
             next_live: Cell::new(None),
             previous_live: Cell::new(None),
@@ -108,7 +109,11 @@ unsafe fn poll<F: Future>(task: TaskPtr, context: &mut Context<'_>) -> bool {
     let output = match catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
         Ok(Poll::Pending) => return false,
         Ok(Poll::Ready(output)) => Ok(output),
-        Err(panic) => Err(panic),
+        Err(panic) => {
+            // SAFETY: as above; the header is another field than the stage.
+            unsafe { task.as_ref() }.panicked.set(true);
+            Err(panic)
+        }
     };
     // The future goes before its output comes; a panic of its drop is contained as well.
     let dropped = catch_unwind(AssertUnwindSafe(|| *stage = Stage::Empty));

@@ -41,8 +41,9 @@ impl Remote {
                 return;
             }
             tasks.push(task);
+            // Under the lock, as in `take`: the flag says what the list holds, in every order of the two.
+            self.has_tasks.store(true, Ordering::Release);
         }
-        self.has_tasks.store(true, Ordering::Release);
         self.wake.wake();
     }
 
@@ -52,8 +53,9 @@ impl Remote {
     }
 
     fn take(&self) -> Vec<RemoteTask> {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         self.has_tasks.store(false, Ordering::Relaxed);
-        std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *tasks)
     }
 }
 
@@ -63,6 +65,7 @@ pub(super) struct Local {
     last: Cell<Option<TaskPtr>>,
     live: Cell<Option<TaskPtr>>,
     live_count: Cell<usize>,
+    panics: Cell<usize>,
 }
 
 impl Local {
@@ -155,6 +158,7 @@ impl Queue {
                 last: Cell::new(None),
                 live: Cell::new(None),
                 live_count: Cell::new(0),
+                panics: Cell::new(0),
             }),
             remote: Arc::new(Remote {
                 owner: AtomicUsize::new(thread_mark()),
@@ -189,7 +193,10 @@ impl Queue {
         if self.remote.has_tasks() {
             for task in self.remote.take() {
                 // SAFETY: the entry holds a count.
-                unsafe { task.0.as_ref() }.woken_remotely.store(false, Ordering::Release);
+                let header = unsafe { task.0.as_ref() };
+                // Read and written in one: a waker that found the flag set did not push, and counts on this poll to see
+                // what it published before. A plain store could pass the poll's own reads, and its news be lost.
+                header.woken_remotely.swap(false, Ordering::AcqRel);
                 self.local.push(task.0);
             }
         }
@@ -210,6 +217,11 @@ impl Queue {
         self.local.live_count.get()
     }
 
+    /// Tasks that have ended in a panic.
+    pub(crate) fn panics(&self) -> usize {
+        self.local.panics.get()
+    }
+
     /// Runs the next task for one poll, and says its name; `None` when none is to run.
     pub(crate) fn run_next(&self) -> Option<&'static str> {
         let task = self.local.pop()?;
@@ -225,6 +237,9 @@ impl Queue {
         let cancelled = header.cancelled.get();
         if cancelled || (done && header.detached.get()) {
             empty(task);
+        }
+        if header.panicked.get() {
+            self.local.panics.set(self.local.panics.get() + 1);
         }
         if cancelled || done {
             self.local.ended(task);

@@ -17,11 +17,7 @@ pub(crate) struct Timers {
 
 impl Timers {
     pub(crate) fn new(now: Instant) -> Self {
-        Self {
-            now: Cell::new(now),
-            wheel: RefCell::new(Wheel::new(now.as_nanos())),
-            due: RefCell::default(),
-        }
+        Self { now: Cell::new(now), wheel: RefCell::new(Wheel::new(now.as_nanos())), due: RefCell::default() }
     }
 
     /// The time of this turn.

@@ -6,6 +6,7 @@
 mod outbound;
 mod pieces;
 mod stream;
+mod tunnel;
 
 use crate::{
     body::{Body, Inbound},
@@ -25,7 +26,7 @@ use crate::{
 };
 use http::{HeaderName, Method, StatusCode, header};
 use ringgate_protocols::http2::{
-    connection::{Connection, Event},
+    connection::{Connection, Event, Promise},
     reason::Reason,
     request::RequestHead,
     stream::StreamKey,
@@ -50,7 +51,9 @@ const LEASES_PER_POLL_MAX: usize = 8;
 
 /// Serves a connection whose preface announced HTTP/2, to its end.
 pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>) -> Next {
-    let limits = wire.core().shared.config.limits.http2.clone();
+    let mut limits = wire.core().shared.config.limits.http2.clone();
+    // RFC 8441 section 3: announced only where there is something to connect to.
+    limits.connect_protocol &= wire.table.has_websocket;
     let machine = Connection::new(limits, milliseconds(wire.now()));
     let mut driver = Box::new(Driver::new(machine, wire.now()));
     poll_fn(|cx| driver.poll(wire, cx)).await
@@ -93,7 +96,10 @@ impl Driver {
         wire.leave_waker(cx);
         if !self.is_draining && wire.core().shared.draining.get() {
             self.is_draining = true;
-            self.machine.drain();
+            self.machine.drain(milliseconds(wire.now()));
+            for link in self.streams.iter().flatten().filter_map(|live| live.tunnel.as_ref()) {
+                link.waker.borrow().iter().for_each(|waker| waker.wake_by_ref());
+            }
         }
         if self.buf.is_empty() {
             self.buf = wire.core().handle().take_send_buf();
@@ -216,7 +222,8 @@ impl Driver {
 
     /// A stream is over: its handler is dropped, whoever still reads its body learns it.
     fn forget(&mut self, key: StreamKey, why: BodyError) {
-        let Some(place) = self.streams.get_mut(key.slot()).filter(|place| place.as_ref().is_some_and(|live| live.key == key))
+        let Some(place) =
+            self.streams.get_mut(key.slot()).filter(|place| place.as_ref().is_some_and(|live| live.key == key))
         else {
             return;
         };
@@ -226,6 +233,7 @@ impl Driver {
                 inbound.fail(why);
                 self.receiving.retain(|other| *other != key);
             }
+            live.end();
         }
     }
 
@@ -247,19 +255,47 @@ impl Driver {
         head: Box<RequestHead>,
         end_stream: bool,
     ) -> Request {
-        let core = &wire.link.core;
-        let config = &core.shared.config;
+        let config = &wire.link.core.shared.config;
         let (declared, is_head) = (head.content_length, head.head.method == Method::HEAD);
         request.adopt(head);
-        let timeout = config.timeouts.request_timeout_ms;
-        let deadline = (timeout > 0).then(|| wire.now() + Duration::from_millis(timeout));
-        request.attach(&wire.link, self.features(end_stream), deadline);
         let inbound = (!end_stream).then(|| {
             let inbound = Inbound::new(declared, config.limits.body_bytes_max, config.limits.body_buffer_bytes_max);
-            request.set_body(Body::new(inbound.clone()));
             self.receiving.push(key);
             inbound
         });
+        self.dispatch(wire, cx, request, key, is_head, inbound)
+    }
+
+    /// Begins the handler of a request that has come or was promised.
+    fn dispatch<S: ByteStream>(
+        &mut self,
+        wire: &Wire<S>,
+        cx: &mut Context<'_>,
+        mut request: Request,
+        key: StreamKey,
+        is_head: bool,
+        inbound: Option<Rc<Inbound>>,
+    ) -> Request {
+        let core = &wire.link.core;
+        let config = &core.shared.config;
+        let timeout = config.timeouts.request_timeout_ms;
+        let deadline = (timeout > 0).then(|| wire.now() + Duration::from_millis(timeout));
+        wire.link.promises_left.set(self.machine.promises_left());
+        let features = Features {
+            trailers: true,
+            early_hints: true,
+            push: key.id().is_client() && self.machine.can_push(),
+            streaming: true,
+            full_duplex: inbound.is_some(),
+            keep_alive: !self.is_draining,
+            multiplexed: true,
+            websocket: request.connect_protocol() == Some(b"websocket"),
+            ..Features::default()
+        };
+        request.attach(&wire.link, features, deadline);
+        if let Some(inbound) = &inbound {
+            request.set_body(Body::new(inbound.clone()));
+        }
         let mut begun = wire.table.begin(core, &mut request);
         let polled = if inbound.is_some() { begun.take_ready() } else { wire.table.poll(core, &mut begun, cx) };
         match polled {
@@ -269,7 +305,7 @@ impl Driver {
                     let mut live = Live::new(key, is_head);
                     live.inbound = inbound;
                     self.insert(live);
-                    self.hints(&request, key, &mut response);
+                    self.hints(wire, cx, &request, key, &mut response);
                 }
                 request.set_answered();
                 self.respond(wire, key, is_head, response);
@@ -284,19 +320,6 @@ impl Driver {
             }
         }
         if request.is_unshared() { request } else { core.shared.requests.take() }
-    }
-
-    fn features(&self, end_stream: bool) -> Features {
-        Features {
-            trailers: true,
-            early_hints: true,
-            push: self.machine.can_push(),
-            streaming: true,
-            full_duplex: !end_stream,
-            keep_alive: !self.is_draining,
-            multiplexed: true,
-            ..Features::default()
-        }
     }
 
     fn data(&mut self, key: StreamKey, lease: Lease, end_stream: bool) {
@@ -314,19 +337,19 @@ impl Driver {
     }
 
     /// What the streams' tasks have left.
-    fn listen<S: ByteStream>(&mut self, wire: &Wire<S>, cx: &Context<'_>) {
+    fn listen<S: ByteStream>(&mut self, wire: &Wire<S>, cx: &mut Context<'_>) {
         for (key, notice) in self.notices.take(cx) {
             let Some(live) = self.live(key) else { continue };
             match notice {
                 Notice::Hints => {
                     if let Some(request) = live.request.as_ref().map(Request::share) {
-                        self.interim(&request, key);
+                        self.interim(wire, cx, &request, key);
                     }
                 }
                 Notice::Response(mut response) => {
                     let (is_head, request) = (live.is_head, live.request.take());
                     if let Some(request) = request {
-                        self.hints(&request, key, &mut response);
+                        self.hints(wire, cx, &request, key, &mut response);
                         request.set_answered();
                     }
                     self.respond(wire, key, is_head, response);
@@ -336,8 +359,11 @@ impl Driver {
         }
     }
 
-    /// Early hints go out as 103.
-    fn interim(&mut self, request: &Request, key: StreamKey) {
+    /// Early hints go out as 103, pushes as promises.
+    fn interim<S: ByteStream>(&mut self, wire: &Wire<S>, cx: &mut Context<'_>, request: &Request, key: StreamKey) {
+        for path in request.take_pushes() {
+            self.push(wire, cx, request, key, &path);
+        }
         let links = request.take_hints();
         if links.is_empty() {
             return;
@@ -347,10 +373,37 @@ impl Driver {
         let _ = self.machine.send_interim(self.buf.tail(), key, StatusCode::EARLY_HINTS, fields);
     }
 
+    /// Promises `GET path` on the parent's stream and answers it like a request that came.
+    fn push<S: ByteStream>(
+        &mut self,
+        wire: &Wire<S>,
+        cx: &mut Context<'_>,
+        parent: &Request,
+        key: StreamKey,
+        path: &str,
+    ) {
+        let authority = parent.authority();
+        let promise = Promise { method: &Method::GET, scheme: "http", authority, path };
+        // Refused: the stream or the connection is ending, and with it the page that needs the resource.
+        let Ok(promised) = self.machine.push_promise(self.buf.tail(), key, promise, []) else { return };
+        let core = &wire.link.core;
+        let mut request = core.shared.requests.take();
+        request.promise(authority, path);
+        let shell = self.dispatch(wire, cx, request, promised, false, None);
+        core.shared.requests.give(shell);
+    }
+
     /// The same, ahead of the final response.
-    fn hints(&mut self, request: &Request, key: StreamKey, response: &mut Response) {
+    fn hints<S: ByteStream>(
+        &mut self,
+        wire: &Wire<S>,
+        cx: &mut Context<'_>,
+        request: &Request,
+        key: StreamKey,
+        response: &mut Response,
+    ) {
         if request.has_hints() {
-            self.interim(request, key);
+            self.interim(wire, cx, request, key);
             request.take_hints().into_iter().for_each(|link| response.append(header::LINK, link));
         }
     }
@@ -398,6 +451,7 @@ impl Driver {
                 live.stream(core, chunks, response.trailers, &notices);
                 self.offer(core, key);
             }
+            Payload::Upgrade(upgrade) => live.open(wire, *upgrade, &notices),
             body => {
                 live.pieces.extend(body.into_piece());
                 let bytes = live.pieces.len();
@@ -418,8 +472,13 @@ impl Driver {
         let bytes = fresh.pieces.len();
         live.pieces.append(fresh.pieces);
         if let Some(Err(_)) = fresh.end {
-            core.shared.counters.responses_misused.up();
-            self.machine.reset(key, Reason::INTERNAL_ERROR);
+            if live.tunnel.is_some() {
+                // RFC 8441 section 5: the abort of a connection.
+                self.machine.reset(key, Reason::CANCEL);
+            } else {
+                core.shared.counters.responses_misused.up();
+                self.machine.reset(key, Reason::INTERNAL_ERROR);
+            }
             return self.end(key);
         }
         let is_last = fresh.end.is_some() && fresh.trailers.is_none();
@@ -546,7 +605,7 @@ impl Driver {
             if idle == Some(first) {
                 counters.timeouts_idle.up();
                 self.is_draining = true;
-                self.machine.drain();
+                self.machine.drain(milliseconds(now));
             }
             while let Ok(Some(event)) = self.machine.handle_timeout(milliseconds(now)) {
                 self.event(&wire.link.core, event);

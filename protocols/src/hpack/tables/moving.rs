@@ -1,12 +1,15 @@
 //! The dynamic table, RFC 7541 section 2.3.2 and 4. Both directions use it.
 
-use crate::hpack::text::WIDE;
+use crate::hpack::text::{WIDE, same};
 
 /// Octets that every entry costs beyond its text, section 4.1.
 pub const ENTRY_OVERHEAD: usize = 32;
 
 /// The largest table this implementation keeps, so that offsets and lengths stay small.
 pub const SIZE_LIMIT: usize = 65_535;
+
+/// Taken at the first insertion: what a browser or a load generator puts into the table fits mostly.
+const FIRST_BYTES: usize = 512;
 
 /// One entry: its text stands in the table's bytes, the value right behind the name.
 #[derive(Clone, Copy, Debug)]
@@ -134,7 +137,7 @@ impl DynamicTable {
             if entry.tag == tag && usize::from(entry.name_length) == name.len() {
                 let start = entry.start.wrapping_sub(self.base) as usize;
                 let text = &self.bytes[start..start + name.len() + usize::from(entry.value_length)];
-                if text[name.len()..] == *value && text[..name.len()] == *name {
+                if same(&text[name.len()..], value) && same(&text[..name.len()], name) {
                     return Some(age);
                 }
             }
@@ -201,7 +204,7 @@ impl DynamicTable {
         }
         let needed = self.bytes_end + length;
         if self.bytes.len() < needed {
-            let grown = needed.max(self.bytes.len() + self.bytes.len() / 2).max(256);
+            let grown = needed.max(self.bytes.len() + self.bytes.len() / 2).max(FIRST_BYTES);
             self.bytes.reserve_exact(grown - self.bytes.len());
             self.bytes.resize(grown, 0);
         }

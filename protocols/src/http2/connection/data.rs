@@ -64,7 +64,10 @@ impl Connection {
             (Verdict::StreamError(reason), Some(key)) => event = self.stream_error(key, StreamError { reason })?,
             (Verdict::StreamError(reason), None) => self.stream_error_over(id, reason)?,
             (Verdict::ConnectionError(reason), _) => return Err(ConnectionError { reason, fault: Fault::State }),
-            _ => {} // in flight behind our reset: accounted for above, otherwise ignored
+            // In flight behind our reset: accounted for above, otherwise ignored. Only what carries nothing is charged, so
+            // that it is no free way to keep us busy; `data_body` charges the one without END_STREAM.
+            _ if length == 0 && end_stream => self.charge(Cost::Frame)?,
+            _ => {}
         }
         if padded {
             self.reading = Reading::PadLength(data);
@@ -201,7 +204,7 @@ impl Connection {
     pub fn offer(&mut self, out: &mut Vec<u8>, key: StreamKey, bytes: usize, end: bool) -> Result<(), SendError> {
         self.poll_output(out);
         let now_ms = self.now_ms;
-        let stream = self.streams.get_mut(key).filter(|stream| stream.state.is_sending()).ok_or(SendError::Gone)?;
+        let stream = self.sendable(key)?;
         if !stream.head_sent {
             return Err(SendError::HeadMissing);
         }
@@ -209,7 +212,7 @@ impl Connection {
             return Err(SendError::BodyPending);
         }
         if stream.offered == 0 {
-            stream.moved_ms = now_ms;
+            stream.stalled_ms = None;
         }
         stream.offered += bytes as u64;
         stream.end_offered = end;
@@ -251,7 +254,7 @@ impl Connection {
             let wanted = stream.offered.min(length_max as u64).min(u64::from(self.peer.max_frame_size)) as usize;
             let length = wanted.min(open as usize);
             stream.offered -= length as u64;
-            stream.moved_ms = self.now_ms;
+            stream.stalled_ms = None;
             stream.send_window.spend(length);
             self.send_window.spend(length);
             let (empty, end_stream) = (stream.offered == 0, stream.offered == 0 && stream.end_offered);

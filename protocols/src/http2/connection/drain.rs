@@ -1,10 +1,10 @@
 //! Time and the graceful end, RFC 9113 section 6.8.
 
+use crate::http2::connection::input::Reading;
 use crate::http2::connection::{Connection, Event};
 use crate::http2::error::{ConnectionError, Fault};
 use crate::http2::frame::{goaway, ping};
 use crate::http2::reason::Reason;
-use crate::http2::stream::StreamKey;
 use crate::http2::stream_id::StreamId;
 
 /// How far the graceful end is.
@@ -35,7 +35,8 @@ impl Connection {
     /// Begins the graceful end: GOAWAY that names no stream yet, and a PING. When its answer is back (or after
     /// `drain_ping_timeout_ms`) the last GOAWAY names the last stream taken; then streams finish, and
     /// [`is_finished`](Self::is_finished) turns true.
-    pub fn drain(&mut self) {
+    pub fn drain(&mut self, now_ms: u64) {
+        self.now_ms = self.now_ms.max(now_ms);
         if self.drain == Drain::No && self.dead.is_none() {
             goaway::write(&mut self.control, StreamId::MAX, Reason::NO_ERROR);
             ping::write(&mut self.control, false, DRAIN_PING);
@@ -76,12 +77,22 @@ impl Connection {
         } else {
             None
         };
-        let block = self.block.as_ref().map(|block| block.since_ms + u64::from(self.limits.header_timeout_ms));
+        let block = self.header_deadline_ms();
         let drain = match self.drain {
             Drain::Announced(since) => Some(since + u64::from(self.limits.drain_ping_timeout_ms)),
             _ => None,
         };
         [settings, block, drain, self.stall_check_ms].into_iter().flatten().min()
+    }
+
+    /// When the header block that is arriving has to be complete, be it in one frame or in several (F-04, R-01).
+    fn header_deadline_ms(&self) -> Option<u64> {
+        let since = match (&self.block, self.reading) {
+            (Some(block), _) => block.since_ms,
+            (None, Reading::Payload(..)) => self.partial_ms,
+            _ => return None,
+        };
+        Some(since + u64::from(self.limits.header_timeout_ms))
     }
 
     fn settings_ack_timeout_ms(&self) -> u64 {
@@ -104,11 +115,7 @@ impl Connection {
             timeout(Reason::PROTOCOL_ERROR)
         } else if !self.settings_acked && now_ms >= self.opened_ms + self.settings_ack_timeout_ms() {
             timeout(Reason::SETTINGS_TIMEOUT)
-        } else if self
-            .block
-            .as_ref()
-            .is_some_and(|block| now_ms >= block.since_ms + u64::from(self.limits.header_timeout_ms))
-        {
+        } else if self.header_deadline_ms().is_some_and(|deadline| now_ms >= deadline) {
             timeout(Reason::ENHANCE_YOUR_CALM)
         } else {
             if let Drain::Announced(since) = self.drain
@@ -122,36 +129,33 @@ impl Connection {
     }
 
     /// Resets one stream whose offered bytes have not moved for `stall_timeout_ms`, and finds the next deadline.
+    ///
+    /// Only here is time known for certain (verbs have none), so movement is noted by the verbs and dated here: a check
+    /// every half period makes a stalled stream wait for one period at least and one and a half at most.
     fn reset_stalled(&mut self) -> Option<Event> {
-        if self.stall_check_ms.is_none_or(|check| self.now_ms < check) {
+        let now_ms = self.now_ms;
+        if self.stall_check_ms.is_none_or(|check| now_ms < check) {
             return None;
         }
         let patience = u64::from(self.limits.stall_timeout_ms);
-        let mut next: Option<(u64, StreamKey)> = None;
-        for key in self.streams.keys() {
-            if let Some(stream) = self.streams.get(key)
-                && stream.offered > 0
-                && next.is_none_or(|(earliest, _)| stream.moved_ms < earliest)
-            {
-                next = Some((stream.moved_ms, key));
+        let mut waiting = false;
+        for slot in 0..self.streams.slots() {
+            let Some(key) = self.streams.at(slot) else { continue };
+            let Some(stream) = self.streams.get_mut(key) else { continue };
+            if stream.offered == 0 {
+                continue;
             }
-        }
-        match next {
-            Some((moved_ms, key)) if moved_ms + patience <= self.now_ms => {
-                let handled = self.streams.get(key).is_some_and(|stream| stream.handled);
+            waiting = true;
+            if *stream.stalled_ms.get_or_insert(now_ms) + patience <= now_ms {
+                let handled = stream.handled;
                 self.reset_live(key, Reason::CANCEL);
-                // The check stays due: the caller asks again until no stream is left that stalls.
-                let event = Event::Reset { stream: key, reason: Reason::CANCEL, by_peer: false };
-                if handled { Some(event) } else { self.reset_stalled() }
-            }
-            Some((moved_ms, _)) => {
-                self.stall_check_ms = Some(moved_ms + patience);
-                None
-            }
-            None => {
-                self.stall_check_ms = None;
-                None
+                if handled {
+                    // The check stays due: the caller asks again until no stream is left that stalls.
+                    return Some(Event::Reset { stream: key, reason: Reason::CANCEL, by_peer: false });
+                }
             }
         }
+        self.stall_check_ms = waiting.then_some(now_ms + patience / 2);
+        None
     }
 }

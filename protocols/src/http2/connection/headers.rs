@@ -203,7 +203,7 @@ impl Connection {
         let mut head = heads.take();
         let decoded = self.decode(&mut head, block, Section::Trailers)?;
         match (verdict, key) {
-            (Verdict::Next(next), Some(key)) if end_stream => return self.trailers(heads, key, next, head, &decoded),
+            (Verdict::Next(next), Some(key)) if end_stream => self.trailers(heads, key, next, head, &decoded),
             // Section 8.1: a second block without END_STREAM is malformed.
             (Verdict::Next(_), Some(key)) => {
                 heads.recycle(head);

@@ -167,6 +167,7 @@ impl Connection {
             return self.frame(heads, header, &rest[..wanted as usize]);
         }
         self.reading = Reading::Payload(header, wanted);
+        self.partial_ms = self.now_ms;
         Ok(None)
     }
 
@@ -231,7 +232,7 @@ impl Connection {
         let entries_max = self.limits.settings_entries_max as usize * settings::ENTRY_BYTES;
         if kind == settings::KIND {
             let ack = header.has(crate::http2::frame::flag::ACK);
-            if length as usize % settings::ENTRY_BYTES != 0 || (ack && length != 0) {
+            if !(length as usize).is_multiple_of(settings::ENTRY_BYTES) || (ack && length != 0) {
                 return Err(connection_error(Reason::FRAME_SIZE_ERROR, Fault::FrameSize));
             }
             if length as usize > entries_max {

@@ -13,7 +13,7 @@ pub use output::Promise;
 use crate::hpack::decode::Decoder;
 use crate::hpack::encode::Encoder;
 use crate::http2::budget::{Budget, Cost};
-use crate::http2::error::{ConnectionError, Fault, StreamError};
+use crate::http2::error::{ConnectionError, Fault, SendError, StreamError};
 use crate::http2::frame::{goaway, rst_stream, settings, window_update};
 use crate::http2::priority::Priority;
 use crate::http2::reason::Reason;
@@ -80,7 +80,7 @@ use input::Reading;
 ///
 /// // The end: GOAWAY and PING, the client's answer to the PING, the last GOAWAY.
 /// out.clear();
-/// connection.drain();
+/// connection.drain(3);
 /// connection.poll_output(&mut out);
 /// let ping: [u8; 8] = out[out.len() - 8..].try_into().unwrap();
 /// let mut pong = b"\0\0\x08\x06\x01\0\0\0\0".to_vec();
@@ -95,6 +95,8 @@ pub struct Connection {
     reading: Reading,
     /// A frame that has not arrived as a whole; empty between frames.
     partial: Vec<u8>,
+    /// When the incomplete frame began.
+    partial_ms: u64,
     /// A header block that goes on in CONTINUATION.
     block: Option<Box<Block>>,
     decoder: Decoder,
@@ -121,6 +123,8 @@ pub struct Connection {
     peer_goaway: bool,
     drain: Drain,
     dead: Option<ConnectionError>,
+    /// Bytes of `control` up to and with the GOAWAY that ended the connection; nothing behind it goes out.
+    last_words: usize,
     /// PRIORITY_UPDATE for streams that do not exist yet.
     early_priorities: Vec<(StreamId, Priority)>,
     now_ms: u64,
@@ -203,6 +207,7 @@ impl Connection {
         let mut connection = Self {
             reading: Reading::Preface(0),
             partial: Vec::new(),
+            partial_ms: now_ms,
             block: None,
             // Until our SETTINGS are acknowledged the peer may use the default.
             decoder: Decoder::new(4096),
@@ -225,6 +230,7 @@ impl Connection {
             peer_goaway: false,
             drain: Drain::No,
             dead: None,
+            last_words: 0,
             early_priorities: Vec::new(),
             now_ms,
             opened_ms: now_ms,
@@ -279,6 +285,9 @@ impl Connection {
     #[inline]
     pub fn poll_output(&mut self, out: &mut Vec<u8>) {
         if !self.control.is_empty() {
+            if self.dead.is_some() {
+                self.control.truncate(std::mem::take(&mut self.last_words));
+            }
             out.extend_from_slice(&self.control);
             self.control.clear();
             self.control.shrink_to(512);
@@ -321,12 +330,19 @@ impl Connection {
     /// True when the client would take a promise now.
     #[must_use]
     pub fn can_push(&self) -> bool {
-        self.limits.push
+        self.promises_left() > 0
+    }
+
+    /// How many more promises the client would take now.
+    #[must_use]
+    pub fn promises_left(&self) -> u32 {
+        let is_open = self.limits.push
             && self.peer.enable_push
             && !self.peer_goaway
             && self.dead.is_none()
-            && self.drain == Drain::No
-            && self.promised_live < self.peer.max_concurrent_streams.min(self.limits.streams_max)
+            && self.drain == Drain::No;
+        let most = self.peer.max_concurrent_streams.min(self.limits.streams_max);
+        if is_open { most.saturating_sub(self.promised_live) } else { 0 }
     }
 
     /// Body bytes delivered and not released.
@@ -358,6 +374,7 @@ impl Connection {
         if self.dead.is_none() {
             goaway::write(&mut self.control, self.drain.last_promised_to(self.last_client), error.reason);
             self.dead = Some(error);
+            self.last_words = self.control.len();
             self.partial = Vec::new();
             self.block = None;
         }
@@ -411,6 +428,13 @@ impl Connection {
         rst_stream::write(&mut self.control, key.id, reason);
         self.streams.dequeue(key.slot);
         self.settle(key);
+    }
+
+    /// The stream, while something may still be sent on it.
+    #[inline]
+    fn sendable(&mut self, key: StreamKey) -> Result<&mut Stream, SendError> {
+        let alive = self.dead.is_none();
+        self.streams.get_mut(key).filter(|stream| alive && stream.state.is_sending()).ok_or(SendError::Gone)
     }
 
     /// Takes the slot back when the stream is over and its handler has ended.

@@ -41,7 +41,7 @@ impl Connection {
         if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(SendError::Status);
         }
-        let stream = self.streams.get_mut(key).filter(|stream| stream.state.is_sending()).ok_or(SendError::Gone)?;
+        let stream = self.sendable(key)?;
         if stream.head_sent {
             return Err(SendError::HeadSent);
         }
@@ -68,7 +68,7 @@ impl Connection {
         if status.is_informational() {
             return Err(SendError::Status);
         }
-        let stream = self.streams.get_mut(key).filter(|stream| stream.state.is_sending()).ok_or(SendError::Gone)?;
+        let stream = self.sendable(key)?;
         if stream.head_sent {
             return Err(SendError::HeadSent);
         }
@@ -130,7 +130,7 @@ impl Connection {
         key: StreamKey,
         fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
     ) -> Result<(), SendError> {
-        let stream = self.streams.get_mut(key).filter(|stream| stream.state.is_sending()).ok_or(SendError::Gone)?;
+        let stream = self.sendable(key)?;
         if !stream.head_sent {
             return Err(SendError::HeadMissing);
         }
