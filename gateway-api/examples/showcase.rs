@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use ringgate::{
     Address, App, Core, DriverChoice, Gateway, IntoHandler, Methods, Placement, Request, Response, blocking, get,
     helpers::{cookie::cookies, json::Json},
+    websocket::{DeflateConfig, SocketError, WebSocket, WebSocketLimits, WebSocketRoute, websocket},
 };
 use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 
@@ -115,6 +116,63 @@ async fn trailers(request: Request) -> Response {
     response.content_type("text/plain").header("trailer", "x-trailer")
 }
 
+/// A conversation is a function too: this one runs on the core.
+async fn echo_socket(mut socket: WebSocket) -> Result<(), SocketError> {
+    while let Some(message) = socket.recv().await {
+        socket.send(message?).await?;
+    }
+    Ok(())
+}
+
+/// And this one on a thread.
+fn echo_socket_blocking(mut socket: blocking::WebSocket) -> Result<(), SocketError> {
+    while let Some(message) = socket.recv() {
+        socket.send(message?)?;
+    }
+    Ok(())
+}
+
+/// Test suites send large messages, and such that a bomb could not be told from them.
+fn roomy(route: WebSocketRoute) -> WebSocketRoute {
+    let mut limits = WebSocketLimits::default();
+    limits.message_bytes_max = 32 << 20;
+    limits.inflate_ratio_max = 2_000;
+    limits.fragment_count_max = 1 << 20;
+    route.deflate(DeflateConfig::default()).limits(limits)
+}
+
+/// A room: what one says, all hear, whichever core they are on.
+async fn chat(socket: WebSocket) {
+    let room = socket.core().topic("chat");
+    let _place = room.subscribe(&socket);
+    let (_sender, mut receiver) = socket.split();
+    while let Some(Ok(message)) = receiver.recv().await {
+        room.publish(message).await;
+    }
+}
+
+fn chat_page(_: &Request) -> Response {
+    Response::html(CHAT_PAGE)
+}
+
+const CHAT_PAGE: &str = "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>\
+    <title>Chat</title><style>body{font:16px/1.5 system-ui;max-width:40rem;margin:3rem auto;padding:0 1rem;color:#223}\
+    #log{border:1px solid #ccd;border-radius:6px;height:20rem;overflow:auto;padding:.5rem 1rem}\
+    form{display:flex;gap:.5rem;margin-top:1rem}input{flex:1;font:inherit;padding:.4rem}button{font:inherit}\
+    #state{color:#888}</style><h1>Chat</h1><p id=state>connecting...</p><div id=log></div>\
+    <form id=say><input id=text autocomplete=off placeholder='say something'><button>Send</button></form><script>\
+    const socket = new WebSocket(location.href.replace(/^http/, 'ws'));\
+    const state = document.getElementById('state'), log = document.getElementById('log');\
+    const text = document.getElementById('text'), name = 'guest ' + Math.floor(Math.random() * 1000);\
+    socket.onopen = () => { state.textContent = 'you are ' + name; };\
+    socket.onclose = event => { state.textContent = 'closed: ' + event.code; };\
+    socket.onmessage = event => {\
+    const line = document.createElement('div'); line.textContent = event.data;\
+    log.append(line); log.scrollTop = log.scrollHeight; };\
+    document.getElementById('say').onsubmit = event => {\
+    event.preventDefault(); if (text.value) socket.send(name + ': ' + text.value); text.value = ''; };\
+    </script></html>\n";
+
 fn panic(_: &Request) -> Response {
     panic!("a handler that panics costs nobody else anything")
 }
@@ -166,6 +224,7 @@ const LINKS: &[&str] = &[
     "/echo",
     "/cookie",
     "/metrics",
+    "/chat",
 ];
 
 /// GET is the handler's, POST is an echo.
@@ -192,6 +251,9 @@ fn application(_: &Core) -> App {
         .route("/echo", shown(received_fields))
         .route("/cookie", shown(cookie))
         .route("/metrics", shown(metrics))
+        .route("/ws", get(roomy(websocket(echo_socket))).post(echo))
+        .route("/ws-blocking", get(roomy(websocket(echo_socket_blocking))).post(echo))
+        .route("/chat", shown(websocket(chat).deflate(DeflateConfig::default()).otherwise(chat_page)))
         .fallback(shown(|request: &Request| (StatusCode::OK, format!("this is {}\n", request.path()))))
 }
 

@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     values: RefCell<Values>,
     stamps: RefCell<[Stamp; STAMPS]>,
     states: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
+    /// What higher floors keep on each core, by type.
+    extensions: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
 }
 
 impl Core {
@@ -75,6 +77,7 @@ impl Core {
             values: RefCell::default(),
             stamps: RefCell::default(),
             states: RefCell::default(),
+            extensions: RefCell::default(),
         };
         Self { shared: Rc::new(shared) }
     }
@@ -129,6 +132,18 @@ impl Core {
 }
 
 impl Shared {
+    /// The one `T` of this core; made when it is first asked for.
+    pub(crate) fn extension<T: 'static>(&self, make: impl FnOnce() -> T) -> Rc<T> {
+        let mut extensions = self.extensions.borrow_mut();
+        let found = extensions.iter().find(|(id, _)| *id == TypeId::of::<T>()).map(|(_, known)| known.clone());
+        if let Some(known) = found.and_then(|known| known.downcast::<T>().ok()) {
+            return known;
+        }
+        let made = Rc::new(make());
+        extensions.push((TypeId::of::<T>(), made.clone()));
+        made
+    }
+
     /// Calls `write` with the lines every response carries, `server` and `date`, and that of its content type. They
     /// are made anew once a second (RFC 9110 section 6.6.1).
     #[inline]

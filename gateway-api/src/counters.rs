@@ -41,6 +41,14 @@ counters! {
     timeouts_body: "counter", "Request bodies that came too slowly.";
     timeouts_send: "counter", "Responses that were taken too slowly.";
     timeouts_handler: "counter", "Handlers that ran beyond the request timeout.";
+    websockets_open: "gauge", "WebSockets open now.";
+    websockets_opened: "counter", "WebSockets opened.";
+    websockets_refused: "counter", "WebSocket handshakes refused.";
+    websocket_messages_sent: "counter", "Messages sent on WebSockets.";
+    websocket_messages_dropped: "counter", "Messages that slow WebSockets did not get.";
+    websockets_closed_slow: "counter", "WebSockets closed because their peer reads too slowly.";
+    websocket_faults: "counter", "WebSockets closed because their peer broke the protocol or a limit.";
+    websocket_broadcasts: "counter", "Messages published to topics.";
     responses_misused: "counter", "Responses a handler made that break the protocol, a wrong length for instance.";
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct Table {
     exact: HashMap<Box<[u8]>, usize, BuildHasherDefault<PathHasher>>,
     tree: matchit::Router<usize>,
     routes: Vec<Route>,
+    /// Some route opens WebSockets: only then HTTP/2 announces extended CONNECT (RFC 8441 section 3).
+    pub(crate) has_websocket: bool,
 }
 
 struct Route {
@@ -105,7 +107,8 @@ impl Table {
             is_fallback: true,
         };
         let last = fallback.map_or(nothing, |entry| Entry { path: "fallback".to_owned(), ..entry });
-        let mut table = Self { exact: HashMap::default(), tree: matchit::Router::new(), routes: Vec::new() };
+        let mut table =
+            Self { exact: HashMap::default(), tree: matchit::Router::new(), routes: Vec::new(), has_websocket: false };
         table.routes.push(Route::new(last.below(&hooks, &arounds)));
         entries.sort_by_key(|entry| entry.is_fallback);
         for entry in entries {
@@ -120,6 +123,7 @@ impl Table {
             }
             table.routes.push(Route::new(entry.below(&hooks, &arounds)));
         }
+        table.has_websocket = table.routes.iter().any(|route| route.websocket().is_some());
         (table, states)
     }
 
@@ -236,24 +240,49 @@ impl Route {
         }
     }
 
+    /// The handler that opens WebSockets here: that of GET, as on HTTP/1.1.
+    fn websocket(&self) -> Option<&Rc<Handler>> {
+        self.handler(&Method::GET).filter(|handler| handler.is_websocket)
+    }
+
+    /// The handler for a request. An extended CONNECT asks for the protocol that it names (RFC 8441 section 4).
+    fn handler_for(&self, request: &Request) -> Option<&Rc<Handler>> {
+        match request.connect_protocol() {
+            Some(b"websocket") => self.websocket(),
+            Some(_) => None,
+            None => self.handler(request.method()),
+        }
+    }
+
     fn begin(&self, number: usize, request: &mut Request) -> Outcome {
         for hook in self.hooks.iter() {
             if let Some(response) = hook.before(request) {
                 return Outcome::Ready(response);
             }
         }
-        let Some(handler) = self.handler(request.method()) else {
+        let Some(handler) = self.handler_for(request) else {
             return Outcome::Ready(self.refuse(number, request));
         };
         let handed_over = |request: &mut Request| {
             let shared = request.share();
             std::mem::replace(request, shared)
         };
-        match &handler.kind {
-            Kind::Inline(handler) => Outcome::Ready(handler(request)),
-            Kind::Async(handler) => Outcome::Pending(handler(handed_over(request))),
-            Kind::Blocking(handler) => {
-                Outcome::Pending(Box::pin(blocking::run::run(handler.clone(), handed_over(request))))
+        let mut handler = handler;
+        loop {
+            match &handler.kind {
+                Kind::Inline(handler) => return Outcome::Ready(handler(request)),
+                Kind::Async(handler) => return Outcome::Pending(handler(handed_over(request))),
+                Kind::Blocking(handler) => {
+                    return Outcome::Pending(Box::pin(blocking::run::run(handler.clone(), handed_over(request))));
+                }
+                Kind::Socket { open, otherwise } => match (open(handed_over(request)), otherwise) {
+                    (Ok(response), _) => return Outcome::Ready(response),
+                    (Err(returned), Some(other)) => {
+                        *request = returned;
+                        handler = other;
+                    }
+                    (Err(_), None) => return Outcome::Ready(Response::new(StatusCode::UPGRADE_REQUIRED)),
+                },
             }
         }
     }
@@ -265,6 +294,10 @@ impl Route {
         if *method == Method::OPTIONS && request.target() == "*" {
             return Response::new(StatusCode::NO_CONTENT)
                 .header_value(header::ALLOW, HeaderValue::from_static(SERVER_WIDE));
+        }
+        let is_elsewhere = request.connect_protocol() == Some(b"websocket") && number == NOT_FOUND;
+        if is_elsewhere {
+            return Response::text("not found\n").status(StatusCode::NOT_FOUND);
         }
         if *method == Method::CONNECT || !KNOWN.contains(method) {
             return Response::text("the method is not implemented\n").status(StatusCode::NOT_IMPLEMENTED);

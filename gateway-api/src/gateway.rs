@@ -7,14 +7,19 @@ use crate::{
     counters::Metrics,
     drain::{DrainReport, either},
     site::{self, Site},
+    websocket::topic::{BROADCASTS_MAX, Broadcast},
 };
 use ringgate_runtime::{
     driver::{DriverChoice, DriverReport},
     executor::{ExecutorConfig, Handle},
+    mesh::{MeshEnd, mesh},
     net::{Address, Listener},
     offload::Crew,
     pool::{ExecutorPool, Stop},
-    sys::placement::Placement,
+    sys::{
+        machine::Machine,
+        placement::{Placement, assign},
+    },
 };
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
@@ -150,6 +155,7 @@ impl Gateway {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a gateway needs an address to listen at"));
         }
         let drain_timeout = Duration::from_millis(self.config.timeouts.drain_timeout_ms);
+        let cores = assign(&self.placement, &Machine::read()?).map_err(io::Error::other)?.len();
         let shared = Arc::new(Shared {
             factory: self.factory,
             crew: site::crew(&self.config),
@@ -158,6 +164,7 @@ impl Gateway {
             drain_ms: AtomicU64::new(0),
             cut: Stop::new(),
             plan: Mutex::new(Plan { places: Some(self.places), bound: Vec::new() }),
+            mesh: Mutex::new(mesh(cores, BROADCASTS_MAX).into_iter().map(Some).collect()),
         });
         let (told, tell) = mpsc::channel();
         let program = {
@@ -221,6 +228,8 @@ struct Shared {
     /// No more time.
     cut: Stop,
     plan: Mutex<Plan>,
+    /// Each core's way to the others; taken by the core.
+    mesh: Mutex<Vec<Option<MeshEnd<Box<Broadcast>>>>>,
 }
 
 /// Where to listen, and what the first core has made of it.
@@ -281,6 +290,10 @@ impl Shared {
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
             io::Error::other(format!("the application could not be made: {text}"))
         })?;
+        let mut ends = self.mesh.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = ends.get_mut(handle.core()).and_then(Option::take);
+        drop(ends);
+        end.into_iter().for_each(|end| site.join(end));
         let (listeners, addresses) = self.listeners(handle)?;
         listeners.into_iter().for_each(|listener| site.serve_listener(listener));
         Ok((site, addresses))

@@ -5,7 +5,7 @@ use crate::{
     request::Request,
     response::{IntoResponse, Response},
 };
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, rc::Rc, sync::Arc};
 
 /// A response that is still being made.
 pub(crate) type ResponseFuture = Pin<Box<dyn Future<Output = Response>>>;
@@ -15,9 +15,14 @@ pub(crate) type BlockingFn = dyn Fn(blocking::Request) -> blocking::response::Po
 /// A handler in its world. Made from a function by [`IntoHandler`].
 pub struct Handler {
     pub(crate) kind: Kind,
+    /// It opens WebSockets, whatever stands around it.
+    pub(crate) is_websocket: bool,
 }
 
-/// The worlds. A WebSocket handler will be one more line here.
+/// Opens a WebSocket or refuses it; gives the request back if it asks for none and somebody else is to answer it.
+pub(crate) type OpenFn = dyn Fn(Request) -> Result<Response, Request>;
+
+/// The worlds.
 pub(crate) enum Kind {
     /// On the core, at once, borrowing the request where it lies.
     Inline(Box<dyn Fn(&Request) -> Response>),
@@ -25,6 +30,8 @@ pub(crate) enum Kind {
     Async(Box<dyn Fn(Request) -> ResponseFuture>),
     /// On a thread of the crew.
     Blocking(Arc<BlockingFn>),
+    /// A conversation, in either world.
+    Socket { open: Box<OpenFn>, otherwise: Option<Rc<Handler>> },
 }
 
 impl std::fmt::Debug for Handler {
@@ -33,6 +40,7 @@ impl std::fmt::Debug for Handler {
             Kind::Inline(_) => "Handler::Inline",
             Kind::Async(_) => "Handler::Async",
             Kind::Blocking(_) => "Handler::Blocking",
+            Kind::Socket { .. } => "Handler::Socket",
         })
     }
 }
@@ -44,6 +52,8 @@ impl std::fmt::Debug for Handler {
 /// | `async fn(Request) -> impl IntoResponse` | on the core; may wait, need not be `Send` |
 /// | `fn(&Request) -> impl IntoResponse` | on the core, at once; must not block; the fastest |
 /// | `fn(blocking::Request) -> impl IntoResponse` | on a thread of the crew; may block; is `Send + Sync` |
+/// | `async fn(WebSocket)` | a conversation on the core |
+/// | `fn(blocking::WebSocket)` | a conversation on a thread of the crew |
 ///
 /// `Marker` is found by the compiler.
 ///
@@ -86,7 +96,7 @@ where
             let response = self(request);
             Box::pin(async move { response.await.into_response() })
         };
-        Handler { kind: Kind::Async(Box::new(start)) }
+        Handler { kind: Kind::Async(Box::new(start)), is_websocket: false }
     }
 }
 
@@ -96,7 +106,7 @@ where
     R: IntoResponse,
 {
     fn into_handler(self) -> Handler {
-        Handler { kind: Kind::Inline(Box::new(move |request| self(request).into_response())) }
+        Handler { kind: Kind::Inline(Box::new(move |request| self(request).into_response())), is_websocket: false }
     }
 }
 
@@ -107,7 +117,7 @@ where
 {
     fn into_handler(self) -> Handler {
         let run = move |request| blocking::response::Portable::new(self(request).into_response());
-        Handler { kind: Kind::Blocking(Arc::new(run)) }
+        Handler { kind: Kind::Blocking(Arc::new(run)), is_websocket: false }
     }
 }
 
@@ -118,6 +128,11 @@ impl Handler {
             Kind::Inline(handler) => handler(&request),
             Kind::Async(handler) => handler(request).await,
             Kind::Blocking(handler) => blocking::run::run(handler.clone(), request).await,
+            Kind::Socket { open, otherwise } => match (open(request), otherwise) {
+                (Ok(response), _) => response,
+                (Err(request), Some(otherwise)) => Box::pin(otherwise.answer(request)).await,
+                (Err(_), None) => Response::new(http::StatusCode::UPGRADE_REQUIRED),
+            },
         }
     }
 }

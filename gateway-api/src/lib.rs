@@ -116,6 +116,7 @@
 
 pub mod blocking;
 pub mod helpers;
+pub mod websocket;
 
 mod app;
 mod body;

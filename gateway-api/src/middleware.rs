@@ -86,7 +86,7 @@ where
 
 /// A handler with an async middleware before it: async itself from now on.
 pub(crate) fn wrap(around: &Around, handler: Rc<Handler>) -> Rc<Handler> {
-    let around = around.clone();
+    let (around, is_websocket) = (around.clone(), handler.is_websocket);
     let start = move |request| around(request, Next { handler: handler.clone() });
-    Rc::new(Handler { kind: crate::handler::Kind::Async(Box::new(start)) })
+    Rc::new(Handler { kind: crate::handler::Kind::Async(Box::new(start)), is_websocket })
 }

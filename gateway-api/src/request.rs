@@ -311,6 +311,44 @@ impl Request {
             .collect()
     }
 
+    /// The connection it came by, for what outlives the request.
+    pub(crate) fn link_shared(&self) -> Rc<Link> {
+        match &self.inner.link {
+            Some(link) => link.clone(),
+            None => unreachable!("a handler sees a request only after its driver attached it"),
+        }
+    }
+
+    /// The head and the bytes its spans refer to.
+    pub(crate) fn head_and_bytes(&self) -> (&Head, &[u8]) {
+        (&self.inner.head, self.inner.bytes())
+    }
+
+    /// The `:protocol` of an extended CONNECT (RFC 8441).
+    pub(crate) fn connect_protocol(&self) -> Option<&[u8]> {
+        match &self.inner.bytes {
+            HeadBytes::Decoded(head) => head.protocol.map(|protocol| protocol.of(head.bytes())),
+            _ => None,
+        }
+    }
+
+    /// Whether no body was announced.
+    pub(crate) fn is_bodiless(&self) -> bool {
+        self.body.length() == Some(0)
+    }
+
+    /// Lets go of the received buffer, for a request that is to live long. Only where nobody else holds it.
+    pub(crate) fn detach(&mut self) {
+        if let Some(inner) = Rc::get_mut(&mut self.inner)
+            && let HeadBytes::Lease(lease) = &inner.bytes
+        {
+            let ends = inner.head.fields.iter().map(|field| field.value.end());
+            let end = ends.chain([inner.head.target.end(), inner.head.authority.end()]).max().unwrap_or(0);
+            inner.bytes = HeadBytes::Lease(Lease::from_vec(lease[inner.base..inner.base + end].to_vec()));
+            inner.base = 0;
+        }
+    }
+
     fn link(&self) -> &Link {
         match &self.inner.link {
             Some(link) => link,

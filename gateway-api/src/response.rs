@@ -3,6 +3,7 @@
 use crate::{
     error::BodyError,
     stream::{BodySender, Chunk},
+    websocket::upgrade::Upgrade,
 };
 use bytes::Bytes;
 use futures_core::Stream;
@@ -57,6 +58,8 @@ pub(crate) enum Payload {
         write: WriteBody,
         length: Option<u64>,
     },
+    /// Not a body: from here on the connection, or the stream, is a WebSocket.
+    Upgrade(Box<Upgrade>),
 }
 
 impl Payload {
@@ -67,13 +70,14 @@ impl Payload {
             Self::Static(bytes) => Some(bytes.len() as u64),
             Self::Bytes(bytes) => Some(bytes.len() as u64),
             Self::Stream { length, .. } | Self::Writer { length, .. } => *length,
+            Self::Upgrade(_) => None,
         }
     }
 
     /// The bytes, if they are there already.
     pub(crate) fn at_hand(&self) -> Option<&[u8]> {
         match self {
-            Self::Empty | Self::Stream { .. } | Self::Writer { .. } => None,
+            Self::Empty | Self::Stream { .. } | Self::Writer { .. } | Self::Upgrade(_) => None,
             Self::Static(bytes) => Some(bytes),
             Self::Bytes(bytes) => Some(bytes),
         }
@@ -82,7 +86,7 @@ impl Payload {
     /// The same, to be sent from where they are.
     pub(crate) fn into_piece(self) -> Option<Piece> {
         match self {
-            Self::Empty | Self::Stream { .. } | Self::Writer { .. } => None,
+            Self::Empty | Self::Stream { .. } | Self::Writer { .. } | Self::Upgrade(_) => None,
             Self::Static(bytes) => Some(Piece::Static(bytes)),
             Self::Bytes(bytes) => Some(Piece::Shared(bytes)),
         }
@@ -97,6 +101,7 @@ impl fmt::Debug for Payload {
             Self::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
             Self::Stream { length, .. } => write!(f, "Stream({length:?})"),
             Self::Writer { length, .. } => write!(f, "Writer({length:?})"),
+            Self::Upgrade(_) => f.write_str("Upgrade"),
         }
     }
 }
@@ -293,6 +298,7 @@ impl Response {
             Payload::Static(bytes) => Some(bytes.len() as u64),
             Payload::Bytes(bytes) => Some(bytes.len() as u64),
             Payload::Stream { length, .. } | Payload::Writer { length, .. } => *length,
+            Payload::Upgrade(_) => None,
         }
     }
 }

@@ -9,9 +9,11 @@ use crate::{
     dispatch::Table,
     drain::{DrainReport, Registry, either},
     request::Link,
+    websocket::{hub::Hub, topic::Broadcast},
 };
 use ringgate_runtime::{
     executor::Handle,
+    mesh::MeshEnd,
     net::{Address, ByteStream, Listener, SocketStream},
     offload::{Crew, CrewConfig},
     task::JoinHandle,
@@ -82,6 +84,12 @@ impl Site {
         core.add_states(states);
         let inner = Inner { core, table: Rc::new(table), registry: Rc::default(), listeners: RefCell::default() };
         Self { inner: Rc::new(inner) }
+    }
+
+    /// Hears what is published on the other cores, and lets them hear this one.
+    pub(crate) fn join(&self, end: MeshEnd<Box<Broadcast>>) {
+        let task = self.core().handle().spawn("topics", Hub::of(self.core()).join(end));
+        self.inner.listeners.borrow_mut().push(task);
     }
 
     /// The core this site is on.

@@ -19,7 +19,9 @@ mod body;
 mod request;
 pub(crate) mod response;
 pub(crate) mod run;
+pub(crate) mod websocket;
 pub(crate) mod writer;
 
 pub use body::Body;
 pub use request::Request;
+pub use websocket::{MessageWriter, Receiver, Sender, WebSocket};

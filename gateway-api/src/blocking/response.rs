@@ -29,7 +29,7 @@ impl Portable {
             Payload::Static(bytes) => PortableBody::Static(bytes),
             Payload::Bytes(bytes) => PortableBody::Bytes(bytes),
             Payload::Writer { write, length } => PortableBody::Writer { write, length },
-            Payload::Stream { .. } => panic!("a blocking handler streams with Response::writer"),
+            Payload::Stream { .. } | Payload::Upgrade(_) => panic!("a blocking handler streams with Response::writer"),
         };
         let Response { status, content_type, fields, trailers, .. } = response;
         Self { status, content_type, fields, body, trailers }

@@ -73,6 +73,11 @@ pub(crate) async fn run(handler: Arc<BlockingFn>, mut request: Request) -> Respo
 }
 
 impl Request {
+    /// A copy without a body that can leave the core.
+    pub(crate) fn copy_for_thread(&self) -> request::Request {
+        self.copy(Arc::default(), crate::body::Body::default())
+    }
+
     /// A copy that can leave the core.
     fn copy(&self, line: Arc<request::Line>, body: crate::body::Body) -> request::Request {
         let (head, bytes) = self.copy_head();

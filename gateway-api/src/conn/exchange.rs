@@ -13,6 +13,7 @@ use crate::{
     error::BodyError,
     request::{Request, header_map},
     response::{ChunkStream, Payload, Response},
+    websocket::upgrade::Upgrade,
 };
 use http::{HeaderMap, StatusCode};
 use ringgate_protocols::{
@@ -48,6 +49,8 @@ pub(crate) struct Exchange {
     send_deadline: Instant,
     /// The peer has ended its side; while a response is under way that only means that it sends nothing more.
     is_half_closed: bool,
+    /// The response has made the connection a WebSocket's.
+    upgrade: Option<Box<Upgrade>>,
 }
 
 /// The request body on its way in.
@@ -96,7 +99,7 @@ impl Exchange {
         // What earlier answers have in flight has its time too.
         let send_deadline = core.handle().now() + config.timeouts.progress(config.limits.output_bytes_max as u64);
         let buf = core.handle().take_send_buf();
-        Self { request, begun, incoming, response: None, buf, send_deadline, is_half_closed: false }
+        Self { request, begun, incoming, response: None, buf, send_deadline, is_half_closed: false, upgrade: None }
     }
 
     /// A response whose head is in `buf` and whose body comes by and by.
@@ -117,6 +120,9 @@ impl Exchange {
             incoming.inbound.fail(BodyError::Disconnected);
         }
         let Ok(then) = then else { return Flow::Gone };
+        if let Some(upgrade) = self.upgrade.take() {
+            return Flow::Upgrade(upgrade, std::mem::take(&mut self.buf));
+        }
         if self.flush_all(wire, machine).await.is_err() {
             wire.core().shared.counters.disconnects.up();
             return Flow::Gone;
@@ -159,6 +165,10 @@ impl Exchange {
                 }
                 match output::respond(machine, &core, &mut self.buf, response) {
                     Written::Whole(then) => return Ok(then),
+                    Written::Upgraded(upgrade) => {
+                        self.upgrade = Some(upgrade);
+                        return Ok(Then::Switch);
+                    }
                     Written::Begun(payload, trailers) => (payload, trailers),
                 }
             }
@@ -179,7 +189,7 @@ impl Exchange {
                 }
                 Ok(machine.send_end(self.buf.tail(), [])?)
             }
-            Payload::Empty | Payload::Writer { .. } => Err(End::Broken),
+            Payload::Empty | Payload::Writer { .. } | Payload::Upgrade(_) => Err(End::Broken),
         }
     }
 
@@ -405,7 +415,7 @@ impl Exchange {
                 let response = Response::text("the request took too long\n").status(StatusCode::SERVICE_UNAVAILABLE);
                 match output::respond(machine, &core, &mut self.buf, response) {
                     Written::Whole(then) => Some(then),
-                    Written::Begun(..) => None,
+                    Written::Begun(..) | Written::Upgraded(_) => None,
                 }
             }
         }

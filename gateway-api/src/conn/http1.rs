@@ -10,6 +10,7 @@ use crate::{
     dispatch::{Begun, Outcome},
     features::Features,
     request::{HeadBytes, Request},
+    websocket::upgrade::Upgrade,
 };
 use ringgate_protocols::{
     http::options::UpgradeOffer,
@@ -34,6 +35,8 @@ pub(crate) enum Next {
     Close,
     /// The peer has gone: there is nothing to close politely.
     Gone,
+    /// A WebSocket from here on. The response that says so leaves with what the socket says first.
+    Upgrade(Box<Upgrade>, SendBuf),
 }
 
 /// What a round over the input came to.
@@ -46,6 +49,7 @@ pub(crate) enum Flow {
     Exchange(Box<Exchange>),
     Close,
     Gone,
+    Upgrade(Box<Upgrade>, SendBuf),
 }
 
 /// Serves a connection until it ends. Between requests this future holds the socket and the timer, and nothing else:
@@ -62,6 +66,7 @@ pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>) -> Next {
         match flow {
             Flow::Close => return Next::Close,
             Flow::Gone => return Next::Gone,
+            Flow::Upgrade(upgrade, buf) => return Next::Upgrade(upgrade, buf),
             Flow::Wait | Flow::Full | Flow::Exchange(_) => {}
         }
     }
@@ -210,6 +215,7 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
                 Drain::Close(_) => break Flow::Close,
             },
             Written::Whole(Then::Close(_) | Then::Switch) => break Flow::Close,
+            Written::Upgraded(upgrade) => break Flow::Upgrade(upgrade, std::mem::take(&mut buf)),
             Written::Begun(payload, trailers) => {
                 let shared = std::mem::replace(&mut request, core.shared.requests.take());
                 let exchange = Exchange::of_handler(&core, shared, Begun::answered(route), inbound);
@@ -265,7 +271,7 @@ fn accept<S: ByteStream>(
         keep_alive: facts.keep_alive,
         multiplexed: false,
         upgrade: facts.upgrade != UpgradeOffer::None,
-        websocket: false,
+        websocket: facts.upgrade == UpgradeOffer::WebSocket && facts.body == framing::Body::None,
     };
     let timeout = config.timeouts.request_timeout_ms;
     let deadline = (timeout > 0).then(|| wire.link.core.handle().now() + Duration::from_millis(timeout));

@@ -61,6 +61,52 @@ impl Input {
         }
     }
 
+    /// Everything not consumed, to be changed in place. What somebody else looks at is copied first.
+    #[inline]
+    pub(crate) fn unique(&mut self) -> &mut [u8] {
+        if let Self::Joined(bytes) = self {
+            *self = Self::Lease { lease: Lease::from_vec(std::mem::take(bytes)), start: 0 };
+        }
+        if let Self::Lease { lease, start } = self
+            && lease.as_mut_slice().is_none()
+        {
+            *self = Self::Lease { lease: Lease::from_vec(lease[*start..].to_vec()), start: 0 };
+        }
+        match self {
+            Self::Lease { lease, start } => match lease.as_mut_slice() {
+                Some(bytes) => &mut bytes[*start..],
+                None => unreachable!("a fresh copy has one owner"),
+            },
+            _ => &mut [],
+        }
+    }
+
+    /// Takes the part `range` of the unconsumed bytes out, and consumes `count`. The last part takes the buffer along.
+    #[inline]
+    pub(crate) fn take(&mut self, count: usize, range: std::ops::Range<usize>) -> Lease {
+        match self {
+            Self::Lease { lease, start } if *start + count >= lease.len() => {
+                let mut part = std::mem::replace(lease, Lease::empty());
+                part.truncate(*start + range.end);
+                part.advance(*start + range.start);
+                *self = Self::Empty;
+                part
+            }
+            _ => {
+                let (lease, start) = self.share();
+                self.consume(count);
+                lease.slice(start + range.start..start + range.end)
+            }
+        }
+    }
+
+    /// Lets go of the received buffer: what is left, the beginning of something, is short and waits elsewhere.
+    pub(crate) fn detach(&mut self) {
+        if let Self::Lease { lease, start } = self {
+            *self = Self::Joined(lease[*start..].to_vec());
+        }
+    }
+
     /// The first `count` bytes are done with.
     #[inline]
     pub(crate) fn consume(&mut self, count: usize) {

@@ -5,6 +5,7 @@ pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod input;
 pub(crate) mod output;
+pub(crate) mod websocket;
 pub(crate) mod wire;
 
 use crate::conn::wire::Wire;
@@ -28,11 +29,17 @@ pub(crate) fn serve<S: ByteStream, G>(mut wire: Wire<S>, guard: G) -> impl Futur
             Some(Preface::Http1) => match http1::serve(&mut wire).await {
                 http1::Next::Close => &[],
                 http1::Next::Gone => return,
+                http1::Next::Upgrade(upgrade, buf) => {
+                    match Box::pin(websocket::serve(&mut wire, *upgrade, buf)).await {
+                        http1::Next::Close => &[],
+                        _ => return,
+                    }
+                }
             },
             // Boxed: a connection of HTTP/1 does not pay for it.
             Some(Preface::Http2) => match Box::pin(http2::serve(&mut wire)).await {
                 http1::Next::Close => &[],
-                http1::Next::Gone => return,
+                _ => return,
             },
             Some(Preface::Tls) => TLS_REFUSED,
             _ => return,

@@ -6,6 +6,7 @@ use crate::{
     request::Request,
     response::{Payload, Response},
     stream::{Chunk, Content},
+    websocket::upgrade::Upgrade,
 };
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use ringgate_protocols::http1::{
@@ -25,6 +26,8 @@ pub(crate) enum Written {
     Whole(Then),
     /// Its head is in the block; the body comes by and by.
     Begun(Payload, Option<Box<HeaderMap>>),
+    /// The 101 is in the block: the connection is a WebSocket's.
+    Upgraded(Box<Upgrade>),
 }
 
 /// Writes what can be written of a response at once. What a handler got wrong becomes a 500.
@@ -48,6 +51,13 @@ fn write(machine: &mut Connection, core: &Core, buf: &mut SendBuf, response: &mu
             Payload::Empty => &[],
             Payload::Static(bytes) => bytes,
             Payload::Bytes(bytes) => bytes,
+            Payload::Upgrade(_) => {
+                machine.send_switch(buf.tail(), block, head.fields)?;
+                return Ok(match std::mem::take(&mut response.body) {
+                    Payload::Upgrade(upgrade) => Written::Upgraded(upgrade),
+                    body => Written::Begun(body, None),
+                });
+            }
             Payload::Stream { length, .. } | Payload::Writer { length, .. } => {
                 let length = length.map_or(BodyLength::Unknown, BodyLength::Known);
                 let framing = machine.send_head(buf.tail(), head, length)?;

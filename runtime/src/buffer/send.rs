@@ -89,6 +89,11 @@ impl SendBuf {
         std::iter::once(self.head.as_slice()).chain(self.rest.iter().map(Piece::as_slice))
     }
 
+    /// The pieces themselves, in their order, for somebody who sends by other ways.
+    pub fn into_pieces(self) -> impl Iterator<Item = Piece> {
+        std::iter::once(Piece::Owned(self.head)).chain(self.rest)
+    }
+
     /// The whole content, if it is one block.
     pub(crate) fn single(&self) -> Option<&[u8]> {
         self.rest.is_empty().then_some(self.head.as_slice())

@@ -6,6 +6,7 @@
 mod outbound;
 mod pieces;
 mod stream;
+mod tunnel;
 
 use crate::{
     body::{Body, Inbound},
@@ -50,7 +51,9 @@ const LEASES_PER_POLL_MAX: usize = 8;
 
 /// Serves a connection whose preface announced HTTP/2, to its end.
 pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>) -> Next {
-    let limits = wire.core().shared.config.limits.http2.clone();
+    let mut limits = wire.core().shared.config.limits.http2.clone();
+    // RFC 8441 section 3: announced only where there is something to connect to.
+    limits.connect_protocol &= wire.table.has_websocket;
     let machine = Connection::new(limits, milliseconds(wire.now()));
     let mut driver = Box::new(Driver::new(machine, wire.now()));
     poll_fn(|cx| driver.poll(wire, cx)).await
@@ -94,6 +97,9 @@ impl Driver {
         if !self.is_draining && wire.core().shared.draining.get() {
             self.is_draining = true;
             self.machine.drain(milliseconds(wire.now()));
+            for link in self.streams.iter().flatten().filter_map(|live| live.tunnel.as_ref()) {
+                link.waker.borrow().iter().for_each(|waker| waker.wake_by_ref());
+            }
         }
         if self.buf.is_empty() {
             self.buf = wire.core().handle().take_send_buf();
@@ -227,6 +233,7 @@ impl Driver {
                 inbound.fail(why);
                 self.receiving.retain(|other| *other != key);
             }
+            live.end();
         }
     }
 
@@ -282,6 +289,7 @@ impl Driver {
             full_duplex: inbound.is_some(),
             keep_alive: !self.is_draining,
             multiplexed: true,
+            websocket: request.connect_protocol() == Some(b"websocket"),
             ..Features::default()
         };
         request.attach(&wire.link, features, deadline);
@@ -443,6 +451,7 @@ impl Driver {
                 live.stream(core, chunks, response.trailers, &notices);
                 self.offer(core, key);
             }
+            Payload::Upgrade(upgrade) => live.open(wire, *upgrade, &notices),
             body => {
                 live.pieces.extend(body.into_piece());
                 let bytes = live.pieces.len();
@@ -463,8 +472,13 @@ impl Driver {
         let bytes = fresh.pieces.len();
         live.pieces.append(fresh.pieces);
         if let Some(Err(_)) = fresh.end {
-            core.shared.counters.responses_misused.up();
-            self.machine.reset(key, Reason::INTERNAL_ERROR);
+            if live.tunnel.is_some() {
+                // RFC 8441 section 5: the abort of a connection.
+                self.machine.reset(key, Reason::CANCEL);
+            } else {
+                core.shared.counters.responses_misused.up();
+                self.machine.reset(key, Reason::INTERNAL_ERROR);
+            }
             return self.end(key);
         }
         let is_last = fresh.end.is_some() && fresh.trailers.is_none();

@@ -12,6 +12,7 @@ use crate::{
 };
 use http::{HeaderMap, StatusCode};
 use ringgate_protocols::http2::stream::StreamKey;
+use ringgate_runtime::buffer::SendBuf;
 use std::{
     cell::RefCell,
     future::{Future, poll_fn},
@@ -140,6 +141,35 @@ impl Outbound {
         if let Some(maker) = state.maker.take() {
             maker.wake();
         }
+    }
+
+    /// Tunnel: puts everything behind what waits. False when it has been ended before.
+    pub(crate) fn push(&self, buf: SendBuf) -> bool {
+        let mut state = self.inner.borrow_mut();
+        if state.end.is_some() {
+            return false;
+        }
+        buf.into_pieces().filter(|piece| !piece.as_slice().is_empty()).for_each(|piece| state.fresh.push(piece));
+        true
+    }
+
+    /// Tunnel: bytes that have not gone out.
+    pub(crate) fn waiting(&self) -> usize {
+        let state = self.inner.borrow();
+        state.fresh.len() + state.taken
+    }
+
+    /// Tunnel: ready when everything has gone out.
+    pub(crate) fn poll_empty(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll_room(1, cx)
+    }
+
+    /// Tunnel: the end, good or bad. False when it has been ended before.
+    pub(crate) fn finish(&self, end: Result<(), BodyError>) -> bool {
+        let mut state = self.inner.borrow_mut();
+        let is_first = state.end.is_none();
+        state.end.get_or_insert(end);
+        is_first
     }
 
     fn poll_room(&self, capacity: usize, cx: &Context<'_>) -> Poll<()> {

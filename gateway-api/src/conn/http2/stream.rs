@@ -3,21 +3,28 @@
 use crate::{
     body::Inbound,
     conn::{
+        http1::Next,
         http2::{
             outbound::{self, Notices, Outbound},
             pieces::Pieces,
+            tunnel::Tunnel,
         },
+        websocket,
         wire::Wire,
     },
     core::Core,
     dispatch::Begun,
-    request::Request,
+    request::{Link, Request},
     response::ChunkStream,
+    websocket::upgrade::Upgrade,
 };
 use http::HeaderMap;
 use ringgate_protocols::http2::stream::StreamKey;
-use ringgate_runtime::{net::ByteStream, task::JoinHandle};
-use std::rc::Rc;
+use ringgate_runtime::{buffer::SendBuf, net::ByteStream, task::JoinHandle};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 /// What the driver holds of a stream whose exchange takes longer than a turn. Dropping it cancels the handler.
 pub(crate) struct Live {
@@ -38,6 +45,8 @@ pub(crate) struct Live {
     pub(crate) trailers: Option<Box<HeaderMap>>,
     /// The end of the body has been seen.
     pub(crate) is_complete: bool,
+    /// It is a tunnel: what wakes its task for a drain.
+    pub(crate) tunnel: Option<Rc<Link>>,
 }
 
 impl Live {
@@ -54,6 +63,7 @@ impl Live {
             outbound: None,
             trailers: None,
             is_complete: false,
+            tunnel: None,
         }
     }
 
@@ -69,6 +79,39 @@ impl Live {
         let handle = core.handle().clone();
         let answer = outbound::answer(core, wire.table.clone(), self.key, request, begun, notices.clone());
         self.task = Some(handle.spawn("stream", answer));
+    }
+
+    /// Lets the stream be a WebSocket's, in a task of its own.
+    pub(crate) fn open<S: ByteStream>(&mut self, wire: &Wire<S>, mut upgrade: Upgrade, notices: &Rc<Notices>) {
+        let Link { core, peer, local, .. } = &*wire.link;
+        let link = Link {
+            core: core.clone(),
+            peer: peer.clone(),
+            local: local.clone(),
+            promises_left: Cell::new(0),
+            waker: RefCell::default(),
+            is_finished: Cell::new(false),
+        };
+        let (link, outbound) = (Rc::new(link), Rc::new(Outbound::with_trailers(None)));
+        let body = std::mem::take(&mut upgrade.body);
+        let stream = Tunnel { key: self.key, body, outbound: outbound.clone(), notices: notices.clone() };
+        let mut inner = Wire::new(stream, link.clone(), wire.table.clone());
+        let conversation = async move {
+            if let Next::Close = websocket::serve(&mut inner, upgrade, SendBuf::default()).await {
+                inner.close().await;
+            }
+        };
+        (self.tunnel, self.outbound) = (Some(link), Some(outbound));
+        self.task = Some(core.handle().spawn("websocket", conversation));
+    }
+
+    /// The stream is over. A conversation is told, and may end by itself; anything else is dropped.
+    pub(crate) fn end(mut self) {
+        if self.tunnel.is_some()
+            && let Some(task) = self.task.take()
+        {
+            task.detach();
+        }
     }
 
     /// Lets the body of the response be made by a task of its own.

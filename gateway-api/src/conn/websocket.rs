@@ -1,0 +1,284 @@
+//! A WebSocket on a stream of bytes: the handler's conversation, the machine and the wire in one task. What the handler
+//! says in a turn leaves in one send; between messages nothing is held but the machine.
+
+use crate::{
+    conn::{
+        http1::Next,
+        wire::{Gone, Wire},
+    },
+    websocket::{
+        CloseCode, SocketError,
+        socket::{Socket, milliseconds, remember},
+        state::{End, State},
+        upgrade::{Conversation, Upgrade},
+    },
+};
+use ringgate_protocols::websocket::{event::Expiry, state::State as Standing};
+use ringgate_runtime::{buffer::SendBuf, net::ByteStream, time::Instant};
+use std::{
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+/// Received pieces that one poll takes in; then the other connections of the core have their turn.
+const LEASES_PER_POLL_MAX: usize = 8;
+
+/// Holds a conversation to its end. `buf` leaves ahead of everything: the response that accepted the handshake.
+pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>, upgrade: Upgrade, buf: SendBuf) -> Next {
+    let Upgrade { socket, conversation, body: _body } = upgrade;
+    {
+        let state = &mut *socket.state.borrow_mut();
+        state.input = std::mem::take(&mut wire.input);
+        // What the handler's first lines have said already stands behind the response.
+        let early = std::mem::replace(&mut state.out, buf);
+        for piece in early.pieces() {
+            state.out.tail().extend_from_slice(piece);
+        }
+    }
+    let counters = &wire.core().shared.counters;
+    counters.websockets_opened.up();
+    counters.websockets_open.up();
+    let mut driver = Driver {
+        socket,
+        conversation: Some(conversation),
+        armed: Instant::default(),
+        send_deadline: Instant::default(),
+        grace: None,
+        is_draining: false,
+        is_shut: false,
+    };
+    poll_fn(|cx| driver.poll(wire, cx)).await
+}
+
+struct Driver {
+    socket: Rc<Socket>,
+    conversation: Option<Conversation>,
+    /// When the timer fires; mostly earlier than it need, so that it is not moved with every message.
+    armed: Instant,
+    send_deadline: Instant,
+    /// The connection is over: until then the handler may end by itself.
+    grace: Option<Instant>,
+    is_draining: bool,
+    /// Our side of the stream is ended.
+    is_shut: bool,
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let counters = &self.socket.core().shared.counters;
+        counters.websockets_open.down();
+        // Halves that live on in other tasks learn that nobody is there any more.
+        let mut state = self.socket.state.borrow_mut();
+        if state.is_faulty {
+            counters.websocket_faults.up();
+        }
+        state.is_gone = true;
+        state.finish(SocketError::Disconnected);
+        state.driver = None;
+        let wakers = [state.receiver.take(), state.sender.take()];
+        drop(state);
+        wakers.into_iter().flatten().for_each(std::task::Waker::wake);
+    }
+}
+
+impl Driver {
+    /// One turn: take in, converse, send.
+    fn poll<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Poll<Next> {
+        wire.leave_waker(cx);
+        self.attend(cx);
+        if !self.is_draining && wire.core().shared.draining.get() {
+            self.is_draining = true;
+            let _ = self.socket.close(Some(CloseCode::GOING_AWAY), "");
+        }
+        let mut is_tired = true;
+        for _ in 0..LEASES_PER_POLL_MAX {
+            let received = self.receive(wire, cx);
+            self.converse(cx);
+            let again = self.flush(wire, cx);
+            if !received && !again {
+                is_tired = false;
+                break;
+            }
+        }
+        if is_tired {
+            cx.waker().wake_by_ref();
+        }
+        let polled = self.poll_end(wire, cx);
+        self.socket.state.borrow_mut().is_attended = false;
+        polled
+    }
+
+    fn attend(&self, cx: &Context<'_>) {
+        let mut state = self.socket.state.borrow_mut();
+        state.is_attended = true;
+        remember(&mut state.driver, cx);
+    }
+
+    /// Takes what has come, unless there is something before it that nobody has taken.
+    fn receive<S: ByteStream>(&self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> bool {
+        let socket = &*self.socket;
+        let mut state = socket.state.borrow_mut();
+        // While output is blocked nothing is read (W-06): answers would only pile up.
+        if !state.wants_input() || (state.is_blocked && state.queued() >= socket.options.queue_bytes_max) {
+            wire.stream.pause_recv();
+            return false;
+        }
+        match wire.stream.poll_recv(cx) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(lease)) if !lease.is_empty() => {
+                state.input.push(lease);
+                true
+            }
+            Poll::Ready(_) => {
+                self.lose(&mut state);
+                true
+            }
+        }
+    }
+
+    /// The peer's side of the stream has ended.
+    fn lose(&self, state: &mut State) {
+        if state.machine.state() == Standing::Open {
+            self.socket.core().shared.counters.disconnects.up();
+        }
+        state.is_gone = true;
+        state.finish(SocketError::Disconnected);
+    }
+
+    /// Lets the handler go on, and looks after what it does not.
+    fn converse(&mut self, cx: &mut Context<'_>) {
+        if let Some(conversation) = &mut self.conversation
+            && let Poll::Ready(outcome) = catch_unwind(AssertUnwindSafe(|| conversation.as_mut().poll(cx)))
+                .unwrap_or_else(|_| {
+                    self.socket.core().shared.counters.handler_panics.up();
+                    Poll::Ready(true)
+                })
+        {
+            self.conversation = None;
+            if outcome {
+                let _ = self.socket.close(Some(CloseCode::INTERNAL), "");
+            }
+        }
+        let socket = &*self.socket;
+        let mut state = socket.state.borrow_mut();
+        state.attend(&socket.hub, &socket.options, milliseconds(socket.core()));
+        if state.ready.is_some() || state.end != End::None {
+            let receiver = state.receiver.take();
+            drop(state);
+            receiver.into_iter().for_each(|receiver| receiver.wake());
+            state = socket.state.borrow_mut();
+        }
+        if state.receivers == 0 && state.senders == 0 && state.machine.state() == Standing::Open && !state.is_gone {
+            drop(state);
+            let _ = socket.close(Some(CloseCode::NORMAL), "");
+        }
+    }
+
+    /// Hands over what there is, if the wire is free. True when somebody waited for that.
+    fn flush<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> bool {
+        let core = wire.link.core.clone();
+        let mut state = self.socket.state.borrow_mut();
+        if state.is_gone || (state.queued() == 0 && !state.machine.has_output()) {
+            return false;
+        }
+        if wire.stream.is_sending() {
+            match wire.stream.poll_sent(cx) {
+                Poll::Pending => {
+                    if !state.is_blocked {
+                        state.is_blocked = true;
+                        self.send_deadline = wire.send_allowance(state.queued());
+                    }
+                    return false;
+                }
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => {
+                    self.lose(&mut state);
+                    return true;
+                }
+            }
+        }
+        state.is_blocked = false;
+        state.collect(&core);
+        let buf = std::mem::take(&mut state.out);
+        wire.send(buf);
+        let sender = state.sender.take();
+        drop(state);
+        sender.into_iter().for_each(|sender| sender.wake());
+        false
+    }
+
+    /// Whether it is over, and if not, until when to wait.
+    fn poll_end<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Poll<Next> {
+        loop {
+            let (is_gone, is_closed) = {
+                let state = self.socket.state.borrow();
+                (state.is_gone, state.machine.is_closed() && state.queued() == 0)
+            };
+            if is_gone || is_closed {
+                if self.conversation.is_none() {
+                    return Poll::Ready(if is_gone { Next::Gone } else { Next::Close });
+                }
+                if is_closed && !is_gone && !self.is_shut && wire.stream.poll_sent(cx).is_ready() {
+                    // Section 7.1.1: the server closes first, whatever its handler still does.
+                    self.is_shut = true;
+                    wire.stream.shutdown_write();
+                }
+                let time = Duration::from_millis(u64::from(self.socket.options.limits.close_timeout_ms));
+                self.grace.get_or_insert_with(|| wire.now() + time);
+            }
+            let Some(next) = self.deadline() else { return Poll::Pending };
+            if next < self.armed || self.armed <= wire.now() {
+                self.armed = next;
+                wire.deadline = next;
+                if wire.poll_deadline(cx).is_pending() {
+                    return Poll::Pending;
+                }
+            } else {
+                return Poll::Pending;
+            }
+            if self.expire(wire, cx).is_err() {
+                return Poll::Ready(Next::Gone);
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let state = self.socket.state.borrow();
+        // Nobody reads what the peer says: it cannot be blamed for silence.
+        let is_deaf = state.ready.is_some() && state.machine.state() == Standing::Open;
+        let machine = state.machine.poll_timeout(&self.socket.options.limits).filter(|_| !is_deaf && !state.is_gone);
+        let machine = machine.map(|due| Instant::from_nanos((due + 1) * 1_000_000));
+        let send = state.is_blocked.then_some(self.send_deadline);
+        [machine, send, self.grace].into_iter().flatten().min()
+    }
+
+    /// Something is due.
+    fn expire<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Result<(), Gone> {
+        let now = wire.now();
+        let core = wire.link.core.clone();
+        if self.grace.is_some_and(|grace| grace <= now) {
+            self.conversation = None;
+            self.grace = None;
+            return Ok(());
+        }
+        {
+            let state = &mut *self.socket.state.borrow_mut();
+            if state.is_blocked && self.send_deadline <= now {
+                core.shared.counters.timeouts_send.up();
+                return Err(Gone);
+            }
+            state.tail(&core);
+            match state.machine.handle_timeout(state.out.tail(), &self.socket.options.limits, milliseconds(&core)) {
+                Expiry::Nothing | Expiry::Wrote => {}
+                Expiry::Fault(fault) => state.fail(fault),
+                Expiry::Abandoned => return Err(Gone),
+            }
+        }
+        self.flush(wire, cx);
+        self.converse(cx);
+        Ok(())
+    }
+}

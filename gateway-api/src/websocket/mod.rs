@@ -1,0 +1,61 @@
+//! WebSocket: one socket-like object, whatever the bytes travel over.
+//!
+//! A handler takes the socket and lives as long as the conversation. Over HTTP/1.1 (RFC 6455) or an HTTP/2 stream
+//! (RFC 8441), on the core or on a thread: the program is the same.
+//!
+//! ```
+//! use ringgate::{App, blocking, websocket::{DeflateConfig, WebSocket, websocket}};
+//!
+//! async fn echo(mut socket: WebSocket) {
+//!     while let Some(Ok(message)) = socket.recv().await {
+//!         if socket.send(message).await.is_err() {
+//!             return;
+//!         }
+//!     }
+//! }
+//!
+//! fn shout(mut socket: blocking::WebSocket) {
+//!     while let Some(Ok(message)) = socket.next() {
+//!         let loud = message.to_text().unwrap_or_default().to_uppercase();
+//!         if socket.send(loud).is_err() {
+//!             return;
+//!         }
+//!     }
+//! }
+//!
+//! let app = App::new()
+//!     .route("/echo", echo)
+//!     .route("/shout", shout)
+//!     .route("/small", websocket(echo).deflate(DeflateConfig::default()).subprotocols(["v2", "v1"]));
+//! # let _ = app;
+//! ```
+
+mod error;
+pub(crate) mod hub;
+mod message;
+mod object;
+mod options;
+mod outgoing;
+mod route;
+pub(crate) mod socket;
+pub(crate) mod state;
+pub(crate) mod topic;
+pub(crate) mod upgrade;
+
+pub use self::{
+    error::SocketError,
+    message::{Message, MessageBytes, Text},
+    object::{MessageWriter, Receiver, Sender, WebSocket},
+    options::{Origins, QueuePolicy},
+    outgoing::{Outgoing, Prepared},
+    route::{
+        IntoSocketHandler, IsAsyncSocket, IsBlockingSocket, IsSocket, IsSocketRoute, SocketOutcome, WebSocketRoute,
+        websocket,
+    },
+    state::{CloseFrame, Piece},
+    topic::{Subscription, Topic},
+};
+pub use ringgate_protocols::{
+    limits::WebSocketLimits,
+    websocket::{close::CloseCode, error::Fault, message::Kind, negotiation::DeflateConfig},
+};

@@ -1,0 +1,422 @@
+//! The object a handler holds, and its halves.
+
+use crate::{
+    core::Core,
+    features::Protocol,
+    request::Request,
+    websocket::{
+        error::SocketError,
+        message::Message,
+        outgoing::Outgoing,
+        socket::Socket,
+        state::{CloseFrame, Piece},
+    },
+};
+use futures_core::Stream;
+use futures_sink::Sink;
+use ringgate_protocols::websocket::{close::CloseCode, message::Kind};
+use ringgate_runtime::net::Address;
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+/// A WebSocket on the core that accepted it. Neither handler nor caller knows whether the bytes travel over HTTP/1.1
+/// or an HTTP/2 stream.
+///
+/// Pings are answered, silence is pinged and the closing handshake is completed while the handler does something else.
+/// When the object, or the last of its halves, is dropped, the socket closes with 1000; a panic closes with 1011, a
+/// drain of the gateway with 1001. Once the connection is over, a handler that does not notice is dropped after
+/// `close_timeout_ms`.
+///
+/// ```
+/// use ringgate::{App, websocket::{Message, SocketError, WebSocket}};
+/// async fn echo(mut socket: WebSocket) -> Result<(), SocketError> {
+///     while let Some(message) = socket.recv().await {
+///         match message? {
+///             Message::Text(text) => socket.send(text.as_str()).await?,
+///             binary => socket.send(binary).await?,
+///         }
+///     }
+///     Ok(())
+/// }
+/// # let _ = App::new().route("/ws", echo);
+/// ```
+pub struct WebSocket {
+    request: Option<Request>,
+    receiver: Receiver,
+    sender: Sender,
+}
+
+impl WebSocket {
+    pub(crate) fn new(socket: Rc<Socket>, request: Request) -> Self {
+        Self { request: Some(request), receiver: Receiver { socket: socket.clone() }, sender: Sender { socket } }
+    }
+
+    pub(crate) fn shared(&self) -> &Rc<Socket> {
+        &self.sender.socket
+    }
+
+    /// The opening request: path, parameters, fields, peer. Its memory is given back when `recv` first waits: an idle
+    /// socket holds no head. `None` from then on; [`WebSocket::take_request`] keeps it.
+    #[must_use]
+    pub fn request(&self) -> Option<&Request> {
+        self.request.as_ref()
+    }
+
+    /// The opening request, to be kept as long as it is needed. Has no body.
+    pub fn take_request(&mut self) -> Option<Request> {
+        let mut request = self.request.take()?;
+        request.detach();
+        Some(request)
+    }
+
+    /// What the bytes travel over.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.shared().protocol
+    }
+
+    /// The subprotocol that was agreed on: the client's most wanted among those of the route.
+    #[must_use]
+    pub fn subprotocol(&self) -> Option<&str> {
+        self.shared().subprotocol
+    }
+
+    pub(crate) fn subprotocol_static(&self) -> Option<&'static str> {
+        self.shared().subprotocol
+    }
+
+    /// Whether permessage-deflate was agreed on.
+    #[must_use]
+    pub fn is_deflated(&self) -> bool {
+        self.shared().state.borrow().machine.parameters().is_some()
+    }
+
+    /// The core this socket is on.
+    #[must_use]
+    pub fn core(&self) -> &Core {
+        self.shared().core()
+    }
+
+    /// The other end, if it has an address.
+    #[must_use]
+    pub fn peer_address(&self) -> Option<&Address> {
+        self.shared().link.peer.as_ref()
+    }
+
+    /// The next message, whole. `None` is the end in good order ([`WebSocket::close_frame`] says how); after an error
+    /// there is nothing more either.
+    ///
+    /// Cancel safe: a message that was not given out is given out next time.
+    ///
+    /// # Errors
+    /// [`SocketError::Fault`] when the peer broke the protocol, [`SocketError::Disconnected`] when it left without a
+    /// Close.
+    #[inline]
+    pub async fn recv(&mut self) -> Option<Result<Message, SocketError>> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// Poll form of [`WebSocket::recv`].
+    #[inline]
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, SocketError>>> {
+        let polled = self.receiver.socket.poll_message(cx);
+        if polled.is_pending() {
+            self.request = None;
+        }
+        polled
+    }
+
+    /// The next piece of a message, as it comes from the wire: for messages too large to be held. See
+    /// [`Receiver::recv_piece`].
+    ///
+    /// # Errors
+    /// As [`WebSocket::recv`].
+    pub async fn recv_piece(&mut self) -> Option<Result<Piece, SocketError>> {
+        self.receiver.recv_piece().await
+    }
+
+    /// Sends a message. See [`Sender::send`].
+    ///
+    /// # Errors
+    /// As [`Sender::send`].
+    #[inline]
+    pub async fn send(&mut self, message: impl Into<Outgoing<'_>>) -> Result<(), SocketError> {
+        self.sender.send(message).await
+    }
+
+    /// Begins a message that is sent in fragments. See [`Sender::begin`].
+    ///
+    /// # Errors
+    /// As [`Sender::begin`].
+    pub fn begin(&mut self, kind: Kind) -> Result<MessageWriter<'_>, SocketError> {
+        self.sender.begin(kind)
+    }
+
+    /// Sends a ping. See [`Sender::ping`].
+    ///
+    /// # Errors
+    /// As [`Sender::ping`].
+    pub fn ping(&mut self, payload: &[u8]) -> Result<(), SocketError> {
+        self.sender.ping(payload)
+    }
+
+    /// Begins the closing handshake. See [`Sender::close`].
+    ///
+    /// # Errors
+    /// As [`Sender::close`].
+    pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SocketError> {
+        self.sender.close(code, reason)
+    }
+
+    /// The peer's Close, once it has come.
+    #[must_use]
+    pub fn close_frame(&self) -> Option<CloseFrame> {
+        self.receiver.close_frame()
+    }
+
+    /// Whether messages can still be sent.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.shared().is_open()
+    }
+
+    /// Two halves, for two tasks of this core.
+    #[must_use]
+    pub fn split(self) -> (Sender, Receiver) {
+        (self.sender, self.receiver)
+    }
+}
+
+impl fmt::Debug for WebSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocket")
+            .field("protocol", &self.protocol())
+            .field("is_open", &self.is_open())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The receiving half. Dropped alone it means that what the peer says is thrown away.
+pub struct Receiver {
+    socket: Rc<Socket>,
+}
+
+impl Receiver {
+    /// The next message, whole. See [`WebSocket::recv`].
+    ///
+    /// # Errors
+    /// As [`WebSocket::recv`].
+    pub async fn recv(&mut self) -> Option<Result<Message, SocketError>> {
+        poll_fn(|cx| self.socket.poll_message(cx)).await
+    }
+
+    /// The next piece of a message, as it comes from the wire: for messages too large to be held. Asking for whole
+    /// messages in the middle of one passes over its rest.
+    ///
+    /// # Errors
+    /// As [`WebSocket::recv`].
+    pub async fn recv_piece(&mut self) -> Option<Result<Piece, SocketError>> {
+        poll_fn(|cx| self.socket.poll_piece(cx)).await
+    }
+
+    /// The peer's Close, once it has come.
+    #[must_use]
+    pub fn close_frame(&self) -> Option<CloseFrame> {
+        self.socket.state.borrow().close.as_deref().cloned()
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.socket.leave(true, false);
+    }
+}
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").field("is_open", &self.socket.is_open()).finish_non_exhaustive()
+    }
+}
+
+/// The sending half.
+pub struct Sender {
+    socket: Rc<Socket>,
+}
+
+impl Sender {
+    pub(crate) fn shared(&self) -> &Rc<Socket> {
+        &self.socket
+    }
+
+    /// Sends a message: it leaves at the end of this turn, together with all others of it. Waits while the outgoing
+    /// queue is full, unless the route has chosen another [`QueuePolicy`](crate::websocket::QueuePolicy).
+    ///
+    /// # Errors
+    /// [`SocketError::Closed`] once the closing handshake has begun, [`SocketError::Disconnected`] when the peer has
+    /// gone, [`SocketError::Fault`] when it broke the protocol.
+    #[inline]
+    pub async fn send(&mut self, message: impl Into<Outgoing<'_>>) -> Result<(), SocketError> {
+        let message = message.into();
+        poll_fn(|cx| self.socket.poll_room(cx)).await?;
+        self.socket.write(message)
+    }
+
+    /// Begins a message that is sent in fragments, as it is made: nothing of it is held. Compressed if that was agreed
+    /// on.
+    ///
+    /// ```
+    /// use ringgate::websocket::{Kind, SocketError, WebSocket};
+    /// async fn numbers(mut socket: WebSocket) -> Result<(), SocketError> {
+    ///     let mut writer = socket.begin(Kind::Text)?;
+    ///     for number in 0..1_000_000 {
+    ///         writer.write(format!("{number}\n")).await?;
+    ///     }
+    ///     writer.finish().await
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Sender::send`].
+    pub fn begin(&mut self, kind: Kind) -> Result<MessageWriter<'_>, SocketError> {
+        self.socket.begin(kind, true)?;
+        Ok(MessageWriter { sender: self, is_finished: false })
+    }
+
+    /// Sends a ping of at most 125 bytes. The gateway pings silent peers by itself; the pong is not told.
+    ///
+    /// # Errors
+    /// As [`Sender::send`], and [`SocketError::TooLong`].
+    pub fn ping(&mut self, payload: &[u8]) -> Result<(), SocketError> {
+        self.socket.ping(payload)
+    }
+
+    /// Begins the closing handshake. What the peer had sent before can still be received; then `recv` says `None`. In
+    /// answer to the peer's Close it says our own code and reason, if no answer has gone out yet.
+    ///
+    /// # Errors
+    /// [`SocketError::Closed`] when a Close was sent already, [`SocketError::TooLong`] for a reason beyond 123 bytes.
+    pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SocketError> {
+        self.socket.close(Some(code), reason)
+    }
+
+    /// Whether messages can still be sent.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.socket.is_open()
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.socket.leave(false, true);
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("is_open", &self.is_open()).finish_non_exhaustive()
+    }
+}
+
+/// A message on its way out in fragments. Dropping it before [`MessageWriter::finish`] closes the socket with 1011: the
+/// peer must not take a part for the whole.
+#[derive(Debug)]
+pub struct MessageWriter<'a> {
+    sender: &'a mut Sender,
+    is_finished: bool,
+}
+
+impl MessageWriter<'_> {
+    /// Sends the next bytes as a fragment. Text may be cut anywhere, and is UTF-8 as a whole. Waits while the outgoing
+    /// queue is full, whatever the policy.
+    ///
+    /// # Errors
+    /// As [`Sender::send`].
+    pub async fn write(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), SocketError> {
+        poll_fn(|cx| self.sender.socket.poll_room(cx)).await?;
+        self.sender.socket.write_fragment(bytes.as_ref(), false)
+    }
+
+    /// Ends the message.
+    ///
+    /// # Errors
+    /// As [`Sender::send`].
+    pub async fn finish(mut self) -> Result<(), SocketError> {
+        poll_fn(|cx| self.sender.socket.poll_room(cx)).await?;
+        self.is_finished = true;
+        self.sender.socket.write_fragment(&[], true)
+    }
+}
+
+impl Drop for MessageWriter<'_> {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            let _ = self.sender.socket.close(Some(CloseCode::INTERNAL), "");
+        }
+    }
+}
+
+impl Stream for WebSocket {
+    type Item = Result<Message, SocketError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_recv(cx)
+    }
+}
+
+impl Stream for Receiver {
+    type Item = Result<Message, SocketError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.socket.poll_message(cx)
+    }
+}
+
+impl Sink<Message> for Sender {
+    type Error = SocketError;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        self.socket.poll_room(cx)
+    }
+
+    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), SocketError> {
+        self.socket.write(message.into())
+    }
+
+    /// Ready when everything has been handed to the wire.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        self.socket.poll_handed_over(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        if self.socket.is_open() {
+            self.socket.close(Some(CloseCode::NORMAL), "")?;
+        }
+        self.socket.poll_handed_over(cx)
+    }
+}
+
+impl Sink<Message> for WebSocket {
+    type Error = SocketError;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        Pin::new(&mut self.sender).poll_ready(cx)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), SocketError> {
+        Pin::new(&mut self.sender).start_send(message)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        Pin::new(&mut self.sender).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        Pin::new(&mut self.sender).poll_close(cx)
+    }
+}

@@ -1,0 +1,197 @@
+//! What is sent: anything that is or becomes one message.
+
+use crate::websocket::message::{Message, MessageBytes};
+use bytes::Bytes;
+use ringgate_protocols::websocket::message::{Kind, Prepared as Frames};
+use ringgate_runtime::buffer::Lease;
+use std::{cell::RefCell, fmt, rc::Rc};
+
+/// A message to be sent. Texts, bytes, received messages and prepared ones turn into it.
+///
+/// Whether it is compressed, where that was negotiated, is the route's choice by length; a message can insist.
+/// Secrets beside text that an attacker can choose had better not be compressed (the CRIME attack).
+///
+/// ```
+/// use ringgate::websocket::Outgoing;
+/// let token = Outgoing::from("token=4711").compressed(false);
+/// let line: Outgoing<'_> = "hello".into();
+/// # let _ = (token, line);
+/// ```
+pub struct Outgoing<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) content: Content<'a>,
+    pub(crate) compressed: Option<bool>,
+}
+
+pub(crate) enum Content<'a> {
+    Borrowed(&'a [u8]),
+    Owned(MessageBytes),
+    Prepared(Prepared),
+}
+
+impl<'a> Outgoing<'a> {
+    /// A message of this kind. Text must be UTF-8: a peer closes with 1007 over one that is not.
+    #[must_use]
+    pub fn new(kind: Kind, bytes: impl Into<MessageBytes>) -> Self {
+        Self { kind, content: Content::Owned(bytes.into()), compressed: None }
+    }
+
+    fn borrowed(kind: Kind, bytes: &'a [u8]) -> Self {
+        Self { kind, content: Content::Borrowed(bytes), compressed: None }
+    }
+
+    /// The payload, to leave the core.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        match self.content {
+            Content::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+            Content::Owned(bytes) => bytes.into_bytes(),
+            Content::Prepared(prepared) => Bytes::copy_from_slice(prepared.frames.borrow().payload()),
+        }
+    }
+
+    /// Insists on compression, or on none, whatever the length.
+    #[must_use]
+    pub fn compressed(mut self, compressed: bool) -> Self {
+        self.compressed = Some(compressed);
+        self
+    }
+}
+
+impl fmt::Debug for Outgoing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("kind", &self.kind)
+            .field("compressed", &self.compressed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> From<&'a str> for Outgoing<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::borrowed(Kind::Text, text.as_bytes())
+    }
+}
+
+impl<'a> From<&'a String> for Outgoing<'a> {
+    fn from(text: &'a String) -> Self {
+        Self::borrowed(Kind::Text, text.as_bytes())
+    }
+}
+
+impl From<String> for Outgoing<'_> {
+    fn from(text: String) -> Self {
+        Self::new(Kind::Text, text.into_bytes())
+    }
+}
+
+impl<'a> From<&'a [u8]> for Outgoing<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::borrowed(Kind::Binary, bytes)
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for Outgoing<'a> {
+    fn from(bytes: &'a [u8; N]) -> Self {
+        Self::borrowed(Kind::Binary, bytes)
+    }
+}
+
+impl From<Vec<u8>> for Outgoing<'_> {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::new(Kind::Binary, bytes)
+    }
+}
+
+impl From<Bytes> for Outgoing<'_> {
+    fn from(bytes: Bytes) -> Self {
+        Self::new(Kind::Binary, bytes)
+    }
+}
+
+impl From<Lease> for Outgoing<'_> {
+    fn from(lease: Lease) -> Self {
+        Self::new(Kind::Binary, lease)
+    }
+}
+
+impl From<Message> for Outgoing<'_> {
+    fn from(message: Message) -> Self {
+        Self { kind: message.kind(), content: Content::Owned(message.into_message_bytes()), compressed: None }
+    }
+}
+
+impl<'a> From<&'a Message> for Outgoing<'a> {
+    fn from(message: &'a Message) -> Self {
+        Self::borrowed(message.kind(), message.as_bytes())
+    }
+}
+
+impl From<&Prepared> for Outgoing<'_> {
+    fn from(prepared: &Prepared) -> Self {
+        Self { kind: prepared.kind(), content: Content::Prepared(prepared.clone()), compressed: None }
+    }
+}
+
+impl From<Prepared> for Outgoing<'_> {
+    fn from(prepared: Prepared) -> Self {
+        Self { kind: prepared.kind(), content: Content::Prepared(prepared), compressed: None }
+    }
+}
+
+/// A message framed once, and compressed once for each negotiated form, to be sent on many sockets of a core. A clone
+/// is the same message.
+///
+/// ```
+/// use ringgate::websocket::{Prepared, WebSocket, SocketError};
+/// async fn welcome(sockets: &mut [WebSocket]) -> Result<(), SocketError> {
+///     let hello = Prepared::text("hello, everybody");
+///     for socket in sockets {
+///         socket.send(&hello).await?;
+///     }
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Prepared {
+    pub(crate) frames: Rc<RefCell<Frames>>,
+}
+
+impl Prepared {
+    /// A text message.
+    #[must_use]
+    pub fn text(text: &str) -> Self {
+        Self::of(Frames::new(Kind::Text, text.as_bytes()))
+    }
+
+    /// A binary message.
+    #[must_use]
+    pub fn binary(bytes: &[u8]) -> Self {
+        Self::of(Frames::new(Kind::Binary, bytes))
+    }
+
+    pub(crate) fn of(frames: Frames) -> Self {
+        Self { frames: Rc::new(RefCell::new(frames)) }
+    }
+
+    /// Text or binary.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.frames.borrow().kind()
+    }
+}
+
+impl From<Outgoing<'_>> for Prepared {
+    fn from(outgoing: Outgoing<'_>) -> Self {
+        match outgoing.content {
+            Content::Borrowed(bytes) => Self::of(Frames::new(outgoing.kind, bytes)),
+            Content::Owned(bytes) => Self::of(Frames::new(outgoing.kind, &bytes)),
+            Content::Prepared(prepared) => prepared,
+        }
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Prepared").field(&self.kind()).finish()
+    }
+}

@@ -1,0 +1,238 @@
+//! What handler and driver share of one socket.
+
+use crate::{
+    core::Core,
+    features::Protocol,
+    request::Link,
+    websocket::{
+        error::SocketError,
+        hub::Hub,
+        message::Message,
+        options::{Options, QueuePolicy},
+        outgoing::{Outgoing, Prepared},
+        state::{End, Piece, State, misused},
+    },
+};
+use ringgate_protocols::websocket::{close::CloseCode, message::Kind, state::State as Standing};
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+pub(crate) struct Socket {
+    pub(crate) link: Rc<Link>,
+    pub(crate) hub: Rc<Hub>,
+    pub(crate) options: Rc<Options>,
+    pub(crate) protocol: Protocol,
+    pub(crate) subprotocol: Option<&'static str>,
+    pub(crate) state: RefCell<State>,
+}
+
+/// The machine's time.
+pub(crate) fn milliseconds(core: &Core) -> u64 {
+    core.handle().now().as_nanos() / 1_000_000
+}
+
+/// Keeps `cx` to be woken.
+pub(crate) fn remember(kept: &mut Option<Waker>, cx: &Context<'_>) {
+    if !kept.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        *kept = Some(cx.waker().clone());
+    }
+}
+
+impl Socket {
+    pub(crate) fn core(&self) -> &Core {
+        &self.link.core
+    }
+
+    /// The next message. `None` after the closing handshake, or after the error that ended it was told.
+    #[inline]
+    pub(crate) fn poll_message(&self, cx: &Context<'_>) -> Poll<Option<Result<Message, SocketError>>> {
+        self.poll_next(cx, |state, socket, now| {
+            let (kind, bytes) = state.next_message(&socket.hub, &socket.options, now)?;
+            Some(Message::new(kind, bytes))
+        })
+    }
+
+    /// The next piece of a message.
+    pub(crate) fn poll_piece(&self, cx: &Context<'_>) -> Poll<Option<Result<Piece, SocketError>>> {
+        self.poll_next(cx, |state, socket, now| state.next_piece_alone(&socket.hub, &socket.options, now))
+    }
+
+    #[inline]
+    fn poll_next<T>(
+        &self,
+        cx: &Context<'_>,
+        next: impl FnOnce(&mut State, &Self, u64) -> Option<T>,
+    ) -> Poll<Option<Result<T, SocketError>>> {
+        let state = &mut *self.state.borrow_mut();
+        let found = next(state, self, milliseconds(self.core()));
+        if !state.is_attended {
+            // There may be room again, a pong to send, a Close to answer.
+            state.nudge();
+        }
+        if let Some(found) = found {
+            return Poll::Ready(Some(Ok(found)));
+        }
+        match state.end {
+            End::None => {
+                remember(&mut state.receiver, cx);
+                Poll::Pending
+            }
+            End::Untold(error) => {
+                state.end = End::Told;
+                Poll::Ready(Some(Err(error)))
+            }
+            End::Told => Poll::Ready(None),
+        }
+    }
+
+    /// Whether a message may be written now.
+    #[inline]
+    pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<Result<(), SocketError>> {
+        let state = &mut *self.state.borrow_mut();
+        if let Err(error) = state.sendable() {
+            return Poll::Ready(Err(error));
+        }
+        if state.queued() < self.options.queue_bytes_max {
+            return Poll::Ready(Ok(()));
+        }
+        match self.options.policy {
+            QueuePolicy::DropOldest if !state.is_fragmenting && self.make_room(state) => Poll::Ready(Ok(())),
+            QueuePolicy::Close => Poll::Ready(Err(self.close_slow(state))),
+            _ => {
+                remember(&mut state.sender, cx);
+                state.nudge();
+                Poll::Pending
+            }
+        }
+    }
+
+    fn make_room(&self, state: &mut State) -> bool {
+        let dropped = state.drop_oldest(self.options.queue_bytes_max);
+        (0..dropped).for_each(|_| self.core().shared.counters.websocket_messages_dropped.up());
+        state.queued() < self.options.queue_bytes_max
+    }
+
+    fn close_slow(&self, state: &mut State) -> SocketError {
+        self.core().shared.counters.websockets_closed_slow.up();
+        let now = milliseconds(self.core());
+        let _ = state.machine.close(state.out.tail(), Some(CloseCode::POLICY), "too slow", now);
+        state.nudge();
+        SocketError::Closed
+    }
+
+    /// Writes a message; the caller has asked for room.
+    #[inline]
+    pub(crate) fn write(&self, outgoing: Outgoing<'_>) -> Result<(), SocketError> {
+        let state = &mut *self.state.borrow_mut();
+        state.sendable()?;
+        state.write(self.core(), &self.hub, &self.options, outgoing)?;
+        self.core().shared.counters.websocket_messages_sent.up();
+        state.nudge();
+        Ok(())
+    }
+
+    /// Writes a broadcast message as the policy has it. Tells whether it did.
+    pub(crate) fn deliver(&self, prepared: &Prepared) -> bool {
+        {
+            let state = &mut *self.state.borrow_mut();
+            if state.sendable().is_err() {
+                return false;
+            }
+            if state.queued() >= self.options.queue_bytes_max {
+                match self.options.policy {
+                    QueuePolicy::DropOldest if self.make_room(state) => {}
+                    QueuePolicy::Close => {
+                        self.close_slow(state);
+                        return false;
+                    }
+                    _ => {
+                        self.core().shared.counters.websocket_messages_dropped.up();
+                        return false;
+                    }
+                }
+            }
+        }
+        self.write(prepared.into()).is_ok()
+    }
+
+    /// Begins a message that is sent in fragments.
+    pub(crate) fn begin(&self, kind: Kind, compress: bool) -> Result<(), SocketError> {
+        let state = &mut *self.state.borrow_mut();
+        state.sendable()?;
+        state.machine.begin_message(kind, compress).map_err(misused)?;
+        state.is_fragmenting = true;
+        Ok(())
+    }
+
+    /// Writes a fragment; the caller has asked for room.
+    pub(crate) fn write_fragment(&self, bytes: &[u8], last: bool) -> Result<(), SocketError> {
+        let state = &mut *self.state.borrow_mut();
+        state.sendable()?;
+        state.tail(self.core());
+        let pool = &mut self.hub.workshop.borrow_mut().pool;
+        state.machine.send_fragment(state.out.tail(), bytes, last, pool).map_err(misused)?;
+        state.is_fragmenting = !last;
+        state.nudge();
+        Ok(())
+    }
+
+    pub(crate) fn ping(&self, payload: &[u8]) -> Result<(), SocketError> {
+        let state = &mut *self.state.borrow_mut();
+        state.sendable()?;
+        state.tail(self.core());
+        state.machine.ping(state.out.tail(), payload).map_err(misused)?;
+        state.nudge();
+        Ok(())
+    }
+
+    /// Begins the closing handshake, or answers the peer's Close in our own words.
+    pub(crate) fn close(&self, code: Option<CloseCode>, reason: &str) -> Result<(), SocketError> {
+        let state = &mut *self.state.borrow_mut();
+        if state.is_gone {
+            return Err(SocketError::Disconnected);
+        }
+        // What waits behind the output goes first: nothing follows a Close.
+        state.is_fragmenting = false;
+        state.collect_queue(self.core());
+        let now = milliseconds(self.core());
+        state.machine.close(state.out.tail(), code, reason, now).map_err(misused)?;
+        state.nudge();
+        Ok(())
+    }
+
+    /// The peer's Close has not been seen, and ours not been sent.
+    pub(crate) fn is_open(&self) -> bool {
+        let state = self.state.borrow();
+        state.machine.state() == Standing::Open && !state.is_gone
+    }
+
+    /// Ready when the wire has been given everything.
+    pub(crate) fn poll_handed_over(&self, cx: &Context<'_>) -> Poll<Result<(), SocketError>> {
+        let state = &mut *self.state.borrow_mut();
+        if state.queued() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if state.is_gone {
+            return Poll::Ready(Err(SocketError::Disconnected));
+        }
+        remember(&mut state.sender, cx);
+        state.nudge();
+        Poll::Pending
+    }
+
+    /// An end of the handler's is dropped; with the last one the socket closes.
+    pub(crate) fn leave(&self, receives: bool, sends: bool) {
+        let state = &mut *self.state.borrow_mut();
+        state.receivers -= u8::from(receives);
+        state.senders -= u8::from(sends);
+        if state.receivers == 0 {
+            // What has come is not wanted any more, and must not keep the peer's Close waiting.
+            state.ready = None;
+            state.receiver = None;
+        }
+        state.nudge();
+    }
+}

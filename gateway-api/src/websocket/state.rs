@@ -1,0 +1,418 @@
+//! One conversation: the machine, what has come in, what is to go out. Touched by the driver and by the handler's
+//! objects, directly: nothing crosses a queue between them.
+
+use crate::{
+    conn::input::Input,
+    core::Core,
+    websocket::{
+        error::SocketError,
+        hub::Hub,
+        message::MessageBytes,
+        options::{Options, QueuePolicy},
+        outgoing::{Content, Outgoing, Prepared},
+    },
+};
+use bytes::Bytes;
+use ringgate_protocols::websocket::{
+    close::CloseCode,
+    connection::Connection,
+    error::{Fault, Misuse},
+    event::{Environment, Event},
+    message::{Kind, Payload, Variant},
+    state::State as Standing,
+};
+use ringgate_runtime::buffer::{Lease, SendBuf};
+use std::{collections::VecDeque, mem, task::Waker};
+
+/// A payload up to this size is copied behind its header: cheaper than one more piece in the send.
+const COPIED_BYTES_MAX: usize = 4096;
+
+/// The peer's Close.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloseFrame {
+    /// Its code, if it carried one.
+    pub code: Option<CloseCode>,
+    /// Its reason; mostly empty.
+    pub reason: String,
+}
+
+/// A part of a message, cut wherever the wire has cut it: fragments have no meaning (RFC 6455 section 5.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Text or binary. A text may be cut inside a character; all that has come is valid so far.
+    pub kind: Kind,
+    /// The next bytes of the message; may be empty in the last piece.
+    pub bytes: MessageBytes,
+    /// The message begins here.
+    pub first: bool,
+    /// The message ends here.
+    pub last: bool,
+}
+
+/// How it has ended, as far as receiving goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    None,
+    /// An error that the receiver has not been told.
+    Untold(SocketError),
+    Told,
+}
+
+pub(crate) struct State {
+    pub(crate) machine: Connection,
+    pub(crate) input: Input,
+    /// Data that came while nobody received: nothing more is read until it is taken.
+    pub(crate) ready: Option<Box<Piece>>,
+    /// The message that came in pieces so far.
+    assembly: Vec<u8>,
+    /// The rest of a message begun piece by piece is passed over.
+    is_skipping: bool,
+    pub(crate) out: SendBuf,
+    /// Whole frames behind `out`, where the oldest may have to go.
+    queue: VecDeque<Bytes>,
+    queue_bytes: usize,
+    pub(crate) end: End,
+    pub(crate) close: Option<Box<CloseFrame>>,
+    pub(crate) receiver: Option<Waker>,
+    pub(crate) sender: Option<Waker>,
+    pub(crate) driver: Option<Waker>,
+    /// Ends that can receive, and that can send.
+    pub(crate) receivers: u8,
+    pub(crate) senders: u8,
+    /// The driver is at work: it will look for itself.
+    pub(crate) is_attended: bool,
+    /// The wire has not taken what came before.
+    pub(crate) is_blocked: bool,
+    /// A message is being sent in fragments.
+    pub(crate) is_fragmenting: bool,
+    /// The transport is gone.
+    pub(crate) is_gone: bool,
+    /// The peer broke the protocol.
+    pub(crate) is_faulty: bool,
+}
+
+impl State {
+    pub(crate) fn new(machine: Connection) -> Self {
+        Self {
+            machine,
+            input: Input::Empty,
+            ready: None,
+            assembly: Vec::new(),
+            is_skipping: false,
+            out: SendBuf::default(),
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            end: End::None,
+            close: None,
+            receiver: None,
+            sender: None,
+            driver: None,
+            receivers: 1,
+            senders: 1,
+            is_attended: false,
+            is_blocked: false,
+            is_fragmenting: false,
+            is_gone: false,
+            is_faulty: false,
+        }
+    }
+
+    /// Wakes the driver, unless it is at work.
+    pub(crate) fn nudge(&self) {
+        if !self.is_attended
+            && let Some(driver) = &self.driver
+        {
+            driver.wake_by_ref();
+        }
+    }
+
+    /// The next data out of the input; what else is in there is dealt with on the way.
+    #[inline]
+    pub(crate) fn advance(&mut self, hub: &Hub, options: &Options, now_ms: u64) -> Option<Piece> {
+        let mut workshop = hub.workshop.borrow_mut();
+        let workshop = &mut *workshop;
+        while !self.input.is_empty() {
+            workshop.clear();
+            let mut around = Environment {
+                limits: &options.limits,
+                pool: &mut workshop.pool,
+                scratch: &mut workshop.scratch,
+                now_ms,
+            };
+            let step = match self.machine.handle_input(self.input.unique(), &mut around) {
+                Ok(step) => step,
+                Err(fault) => {
+                    self.fail(fault);
+                    return None;
+                }
+            };
+            let (kind, payload, first, last) = match step.event {
+                Event::Message { kind, payload } => (kind, payload, true, true),
+                Event::Piece { kind, payload, first, last } => (kind, payload, first, last),
+                Event::Ping(_) | Event::Pong(_) => {
+                    self.input.consume(step.consumed);
+                    continue;
+                }
+                Event::Close { code, reason } => {
+                    let reason = String::from_utf8_lossy(reason.of(self.input.bytes())).into_owned();
+                    self.close = Some(Box::new(CloseFrame { code, reason }));
+                    self.input = Input::Empty;
+                    self.assembly = Vec::new();
+                    if self.end == End::None {
+                        self.end = End::Told;
+                    }
+                    return None;
+                }
+                Event::NeedInput => {
+                    self.input.consume(step.consumed);
+                    self.input.detach();
+                    return None;
+                }
+            };
+            let bytes = match payload {
+                Payload::Input(span) => self.input.take(step.consumed, span.start()..span.end()),
+                Payload::Scratch(span) => {
+                    self.input.consume(step.consumed);
+                    Lease::from_vec(span.of(&workshop.scratch).to_vec())
+                }
+            };
+            return Some(Piece { kind, bytes: bytes.into(), first, last });
+        }
+        None
+    }
+
+    /// The peer has broken the protocol: nothing more of it counts.
+    pub(crate) fn fail(&mut self, fault: Fault) {
+        self.input = Input::Empty;
+        self.assembly = Vec::new();
+        self.ready = None;
+        self.is_faulty = true;
+        self.finish(SocketError::Fault(fault));
+    }
+
+    /// Nothing more is received, for this reason.
+    pub(crate) fn finish(&mut self, why: SocketError) {
+        if self.end == End::None {
+            self.end = End::Untold(why);
+        }
+    }
+
+    /// The next data, from what waited or out of the input.
+    pub(crate) fn next_piece(&mut self, hub: &Hub, options: &Options, now_ms: u64) -> Option<Piece> {
+        match self.ready.take() {
+            Some(piece) => Some(*piece),
+            None => self.advance(hub, options, now_ms),
+        }
+    }
+
+    /// The next whole message.
+    #[inline]
+    pub(crate) fn next_message(&mut self, hub: &Hub, options: &Options, now_ms: u64) -> Option<(Kind, MessageBytes)> {
+        loop {
+            let piece = self.next_piece(hub, options, now_ms)?;
+            if piece.first {
+                self.is_skipping = false;
+                if piece.last {
+                    return Some((piece.kind, piece.bytes));
+                }
+            }
+            if self.is_skipping {
+                continue;
+            }
+            self.assembly.extend_from_slice(&piece.bytes);
+            if piece.last {
+                return Some((piece.kind, mem::take(&mut self.assembly).into()));
+            }
+        }
+    }
+
+    /// The next piece for somebody who takes messages piece by piece.
+    pub(crate) fn next_piece_alone(&mut self, hub: &Hub, options: &Options, now_ms: u64) -> Option<Piece> {
+        let mut piece = self.next_piece(hub, options, now_ms)?;
+        if !self.assembly.is_empty() {
+            // What was collected before belongs to the same message.
+            self.assembly.extend_from_slice(&piece.bytes);
+            piece.bytes = mem::take(&mut self.assembly).into();
+            piece.first = true;
+        }
+        self.is_skipping = !piece.last;
+        Some(piece)
+    }
+
+    /// Looks at what came while the handler does something else: pings and the peer's Close are not kept waiting, data
+    /// is.
+    pub(crate) fn attend(&mut self, hub: &Hub, options: &Options, now_ms: u64) {
+        while self.ready.is_none() && !self.input.is_empty() {
+            let before = self.input.bytes().len();
+            let piece = self.advance(hub, options, now_ms);
+            if self.receivers > 0 {
+                self.ready = piece.map(Box::new);
+            }
+            if self.input.bytes().len() == before {
+                return;
+            }
+        }
+    }
+
+    /// Whether further bytes are of use.
+    pub(crate) fn wants_input(&self) -> bool {
+        self.ready.is_none() && !self.machine.is_closed() && !self.is_gone
+    }
+
+    /// Bytes that wait for the wire.
+    pub(crate) fn queued(&self) -> usize {
+        self.out.len() + self.queue_bytes
+    }
+
+    /// Why nothing can be sent, if so.
+    pub(crate) fn sendable(&self) -> Result<(), SocketError> {
+        if self.is_gone {
+            return Err(SocketError::Disconnected);
+        }
+        match (self.machine.state(), self.end) {
+            (Standing::Open, _) => Ok(()),
+            (_, End::Untold(error @ SocketError::Fault(_))) => Err(error),
+            _ => Err(SocketError::Closed),
+        }
+    }
+
+    /// A buffer to write to.
+    #[inline]
+    pub(crate) fn tail(&mut self, core: &Core) -> &mut Vec<u8> {
+        if self.out.capacity() == 0 && self.out.is_empty() {
+            self.out = core.handle().take_send_buf();
+        }
+        self.out.tail()
+    }
+
+    /// Writes a message, or puts it where the oldest can be dropped.
+    pub(crate) fn write(
+        &mut self,
+        core: &Core,
+        hub: &Hub,
+        options: &Options,
+        outgoing: Outgoing<'_>,
+    ) -> Result<(), SocketError> {
+        let droppable = options.policy == QueuePolicy::DropOldest && (self.is_blocked || !self.queue.is_empty());
+        let mut compress = outgoing.compressed;
+        if droppable && self.machine.parameters().is_some_and(|parameters| !parameters.server_no_context_takeover) {
+            // A frame that later ones refer to could not be dropped.
+            compress = Some(false);
+        }
+        let payload: &[u8] = match &outgoing.content {
+            Content::Prepared(prepared) => {
+                return self.write_prepared(core, hub, options, prepared, compress, droppable);
+            }
+            Content::Borrowed(bytes) => bytes,
+            Content::Owned(bytes) => bytes,
+        };
+        let is_deflated =
+            self.machine.parameters().is_some() && compress.unwrap_or(payload.len() >= options.compress_bytes_min);
+        self.tail(core);
+        if !is_deflated && !droppable && payload.len() > COPIED_BYTES_MAX {
+            let (kind, length) = (outgoing.kind, payload.len() as u64);
+            self.machine.send_header(self.out.tail(), kind, length).map_err(misused)?;
+            match outgoing.content {
+                Content::Owned(bytes) => self.out.push(bytes.into_piece()),
+                Content::Borrowed(bytes) => self.out.tail().extend_from_slice(bytes),
+                Content::Prepared(_) => {}
+            }
+            return Ok(());
+        }
+        let mut own = Vec::new();
+        let tail = if droppable { &mut own } else { self.out.tail() };
+        let written = if is_deflated {
+            let pool = &mut hub.workshop.borrow_mut().pool;
+            self.machine.send_compressed(tail, outgoing.kind, payload, pool)
+        } else {
+            self.machine.send_message(tail, outgoing.kind, payload)
+        };
+        written.map_err(misused)?;
+        if droppable {
+            self.enqueue(own.into());
+        }
+        Ok(())
+    }
+
+    fn write_prepared(
+        &mut self,
+        core: &Core,
+        hub: &Hub,
+        options: &Options,
+        prepared: &Prepared,
+        compress: Option<bool>,
+        droppable: bool,
+    ) -> Result<(), SocketError> {
+        let mut frames = prepared.frames.borrow_mut();
+        let compress = compress.unwrap_or_else(|| frames.payload().len() >= options.compress_bytes_min);
+        let pool = &mut hub.workshop.borrow_mut().pool;
+        let frame = match self.machine.send_prepared(&mut frames, compress, pool) {
+            Ok(frame) => frame,
+            Err(Misuse::MessageUnfinished) => {
+                // Behind the fragments; plain, because it does not pass through the window in its turn.
+                self.enqueue(frames.frame(Variant::Plain, pool));
+                return Ok(());
+            }
+            Err(misuse) => return Err(misused(misuse)),
+        };
+        if droppable {
+            self.enqueue(frame);
+        } else {
+            self.put(core, frame);
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, core: &Core, frame: Bytes) {
+        if frame.len() <= COPIED_BYTES_MAX {
+            self.tail(core).extend_from_slice(&frame);
+        } else {
+            self.out.push(ringgate_runtime::buffer::Piece::Shared(frame));
+        }
+    }
+
+    fn enqueue(&mut self, frame: Bytes) {
+        self.queue_bytes += frame.len();
+        self.queue.push_back(frame);
+    }
+
+    /// Drops the oldest messages until there is room. Answers how many.
+    pub(crate) fn drop_oldest(&mut self, bytes_max: usize) -> usize {
+        let before = self.queue.len();
+        while self.queued() >= bytes_max
+            && let Some(frame) = self.queue.pop_front()
+        {
+            self.queue_bytes -= frame.len();
+        }
+        before - self.queue.len()
+    }
+
+    /// Collects what is to go out now. Only when the wire is free.
+    pub(crate) fn collect(&mut self, core: &Core) {
+        self.collect_queue(core);
+        if self.machine.has_output() {
+            self.machine.poll_output(self.out.tail());
+        }
+    }
+}
+
+impl State {
+    /// Puts the queue behind the output.
+    pub(crate) fn collect_queue(&mut self, core: &Core) {
+        if !self.is_fragmenting && !self.queue.is_empty() {
+            for frame in mem::take(&mut self.queue) {
+                self.put(core, frame);
+            }
+            self.queue_bytes = 0;
+        }
+        self.tail(core);
+    }
+}
+
+/// What a machine's refusal means for the caller.
+pub(crate) fn misused(misuse: Misuse) -> SocketError {
+    match misuse {
+        Misuse::ControlTooLong => SocketError::TooLong,
+        Misuse::Closing | Misuse::MessageUnfinished | Misuse::NoMessage => SocketError::Closed,
+    }
+}
