@@ -35,6 +35,12 @@ pub(crate) fn serve<S: ByteStream, G>(mut wire: Wire<S>, guard: G) -> impl Futur
                         _ => return,
                     }
                 }
+                http1::Next::Http2(upgraded, buf) => {
+                    match Box::pin(http2::serve_upgraded(&mut wire, *upgraded, buf)).await {
+                        http1::Next::Close => &[],
+                        _ => return,
+                    }
+                }
             },
             // Boxed: a connection of HTTP/1 does not pay for it.
             Some(Preface::Http2) => match Box::pin(http2::serve(&mut wire)).await {

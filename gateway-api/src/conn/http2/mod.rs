@@ -25,11 +25,15 @@ use crate::{
     response::{Payload, Response},
 };
 use http::{HeaderName, Method, StatusCode, header};
-use ringgate_protocols::http2::{
-    connection::{Connection, Event, Promise},
-    reason::Reason,
-    request::RequestHead,
-    stream::StreamKey,
+use ringgate_protocols::{
+    http2::{
+        connection::{Connection, Event, Promise},
+        reason::Reason,
+        request::RequestHead,
+        stream::StreamKey,
+        upgrade::UpgradeSettings,
+    },
+    limits::Http2Limits,
 };
 use ringgate_runtime::{
     buffer::{Lease, SendBuf},
@@ -51,12 +55,43 @@ const LEASES_PER_POLL_MAX: usize = 8;
 
 /// Serves a connection whose preface announced HTTP/2, to its end.
 pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>) -> Next {
-    let mut limits = wire.core().shared.config.limits.http2.clone();
-    // RFC 8441 section 3: announced only where there is something to connect to.
-    limits.connect_protocol &= wire.table.has_websocket;
-    let machine = Connection::new(limits, milliseconds(wire.now()));
+    let machine = Connection::new(limits(wire), milliseconds(wire.now()));
     let mut driver = Box::new(Driver::new(machine, wire.now()));
     poll_fn(|cx| driver.poll(wire, cx)).await
+}
+
+/// A request that asked for HTTP/2 by `Upgrade: h2c`, and got it.
+pub(crate) struct Upgraded {
+    pub(crate) request: Request,
+    pub(crate) settings: UpgradeSettings,
+}
+
+/// Serves a connection that was upgraded; `buf` begins with the 101.
+pub(crate) async fn serve_upgraded<S: ByteStream>(wire: &mut Wire<S>, upgraded: Upgraded, buf: SendBuf) -> Next {
+    let limits = limits(wire);
+    let (machine, key) = Connection::new_after_upgrade(limits, &upgraded.settings, milliseconds(wire.now()));
+    let mut driver = Box::new(Driver::new(machine, wire.now()));
+    driver.buf = buf;
+    let mut request = Some(upgraded.request);
+    poll_fn(|cx| {
+        if let Some(mut request) = request.take() {
+            request.go_over_to_http2();
+            // Section 3.2 of RFC 7540: our SETTINGS come first, then the response on stream 1.
+            driver.machine.poll_output(driver.buf.tail());
+            let is_head = *request.method() == Method::HEAD;
+            let shell = driver.dispatch(wire, cx, request, key, is_head, None);
+            wire.core().shared.requests.give(shell);
+        }
+        driver.poll(wire, cx)
+    })
+    .await
+}
+
+fn limits<S>(wire: &Wire<S>) -> Http2Limits {
+    let mut limits = wire.link.core.shared.config.limits.http2.clone();
+    // RFC 8441 section 3: announced only where there is something to connect to.
+    limits.connect_protocol &= wire.table.has_websocket;
+    limits
 }
 
 /// What a connection holds while it lives.
