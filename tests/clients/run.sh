@@ -40,7 +40,7 @@ done
 
 python=$tools/venv/bin/python
 failed=()
-for check in "bash curl.sh" "$python hostile.py" "$python python_clients.py" "bash load.sh"; do
+for check in "bash curl.sh" "$python hostile.py" "$python python_clients.py" "bash load.sh" "bash http2.sh" "$python http2_client.py"; do
     echo "--- ${check##*/}"
     $check || failed+=("${check##*/}")
 done
