@@ -454,7 +454,9 @@ impl Driver {
         let has_body = !is_head && !is_bodiless && length != Some(0);
         // A length of zero may stand for "not made": HEAD and 304 say nothing rather than a length GET would not have.
         let announced = length.filter(|length| !is_bodiless && (*length > 0 || !is_head));
-        let copied = body.at_hand().filter(|bytes| has_body && bytes.len() <= COPIED_BYTES_MAX);
+        let trailers = response.trailers.take().filter(|_| !is_head && !is_bodiless);
+        let is_ended_by_body = trailers.is_none();
+        let copied = body.at_hand().filter(|bytes| has_body && is_ended_by_body && bytes.len() <= COPIED_BYTES_MAX);
         let sent = core.shared.with_values(announced, response.content_type, |ours| {
             let replaced = |name: &HeaderName| ours.iter().any(|(known, _)| *known == name);
             let theirs = response.fields.iter().filter(|(name, _)| !replaced(name)).map(|(name, value)| (name, value));
@@ -462,12 +464,15 @@ impl Driver {
             let out = self.buf.tail();
             match copied {
                 Some(bytes) => self.machine.send_response_with_body(out, key, response.status, fields, bytes),
-                None => self.machine.send_response(out, key, response.status, fields, !has_body).map(|()| 0),
+                None => {
+                    let is_end = !has_body && is_ended_by_body;
+                    self.machine.send_response(out, key, response.status, fields, is_end).map(|()| 0)
+                }
             }
         });
         let is_whole = match (&sent, copied) {
             (Ok(taken), Some(bytes)) => *taken == bytes.len(),
-            (Ok(_), None) => !has_body,
+            (Ok(_), None) => !has_body && is_ended_by_body,
             // The stream is gone: its reset has been told or will be.
             (Err(_), _) => true,
         };
@@ -483,15 +488,22 @@ impl Driver {
         live.task = None;
         match body {
             Payload::Stream { chunks, .. } => {
-                live.stream(core, chunks, response.trailers, &notices);
+                live.stream(core, chunks, trailers, &notices);
                 self.offer(core, key);
             }
             Payload::Upgrade(upgrade) => live.open(wire, *upgrade, &notices),
             body => {
-                live.pieces.extend(body.into_piece());
+                live.pieces.extend(body.into_piece().filter(|_| has_body));
+                live.trailers = trailers;
                 let bytes = live.pieces.len();
-                if !is_offered && self.machine.offer(self.buf.tail(), key, bytes, true).is_err() {
+                if bytes == 0 {
+                    return self.trailers(key);
+                }
+                if !is_offered && self.machine.offer(self.buf.tail(), key, bytes, is_ended_by_body).is_err() {
                     return self.end(key);
+                }
+                if !is_ended_by_body {
+                    return;
                 }
                 // The handler is done; what was offered still goes out.
                 self.machine.stream_done(key);
