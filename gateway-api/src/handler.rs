@@ -9,8 +9,6 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 /// A response that is still being made.
 pub(crate) type ResponseFuture = Pin<Box<dyn Future<Output = Response>>>;
-/// A function of the crew.
-pub(crate) type BlockingFn = dyn Fn(blocking::Request) -> blocking::response::Portable + Send + Sync;
 
 /// A handler in its world. Made from a function by [`IntoHandler`].
 pub struct Handler {
@@ -24,7 +22,7 @@ pub(crate) enum Kind {
     /// On the core, as part of the connection's task.
     Async(Box<dyn Fn(Request) -> ResponseFuture>),
     /// On a thread of the crew.
-    Blocking(Arc<BlockingFn>),
+    Blocking(Arc<blocking::run::BlockingFn>),
 }
 
 impl std::fmt::Debug for Handler {
