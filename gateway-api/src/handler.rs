@@ -1,7 +1,7 @@
 //! From a function's signature to the world it runs in.
 
 use crate::{
-    blocking,
+    blocking::{self, run::BlockingFn},
     request::Request,
     response::{IntoResponse, Response},
 };
@@ -22,7 +22,7 @@ pub(crate) enum Kind {
     /// On the core, as part of the connection's task.
     Async(Box<dyn Fn(Request) -> ResponseFuture>),
     /// On a thread of the crew.
-    Blocking(Arc<blocking::run::BlockingFn>),
+    Blocking(Arc<BlockingFn>),
 }
 
 impl std::fmt::Debug for Handler {
