@@ -2,3 +2,9 @@
 
 pub mod gateway;
 pub mod seccomp;
+pub mod source;
+
+/// What the first page promises compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
