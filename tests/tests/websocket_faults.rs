@@ -22,11 +22,13 @@ async fn echo(mut socket: WebSocket) {
 }
 
 fn app(_: &Core) -> App {
-    let mut small = WebSocketLimits::default();
-    small.message_bytes_max = 1_000;
-    small.fragment_count_max = 10;
-    small.ping_tokens_max = 50;
-    small.close_timeout_ms = 200;
+    let small = WebSocketLimits {
+        message_bytes_max: 1_000,
+        fragment_count_max: 10,
+        ping_tokens_max: 50,
+        close_timeout_ms: 200,
+        ..WebSocketLimits::default()
+    };
     App::new().route("/ws", echo).route("/small", get(websocket(echo).limits(small)))
 }
 
@@ -150,11 +152,8 @@ async fn leaves(mut socket: WebSocket) {
 }
 
 fn impatient(_: &Core) -> App {
-    let mut closing = WebSocketLimits::default();
-    closing.close_timeout_ms = 200;
-    let mut pinging = WebSocketLimits::default();
-    pinging.ping_interval_ms = 100;
-    pinging.pong_timeout_ms = 100;
+    let closing = WebSocketLimits { close_timeout_ms: 200, ..WebSocketLimits::default() };
+    let pinging = WebSocketLimits { ping_interval_ms: 100, pong_timeout_ms: 100, ..WebSocketLimits::default() };
     App::new()
         .route("/leaves", get(websocket(leaves).limits(closing)))
         .route("/pings", get(websocket(echo).limits(pinging)))
