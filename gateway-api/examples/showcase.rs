@@ -134,10 +134,12 @@ fn echo_socket_blocking(mut socket: blocking::WebSocket) -> Result<(), SocketErr
 
 /// Test suites send large messages, and such that a bomb could not be told from them.
 fn roomy(route: WebSocketRoute) -> WebSocketRoute {
-    let mut limits = WebSocketLimits::default();
-    limits.message_bytes_max = 32 << 20;
-    limits.inflate_ratio_max = 2_000;
-    limits.fragment_count_max = 1 << 20;
+    let limits = WebSocketLimits {
+        message_bytes_max: 32 << 20,
+        inflate_ratio_max: 2_000,
+        fragment_count_max: 1 << 20,
+        ..WebSocketLimits::default()
+    };
     route.deflate(DeflateConfig::default()).limits(limits)
 }
 

@@ -30,7 +30,7 @@ find_python2() {
 tools=${RINGGATE_CI_TOOLS:?names the directory for the virtual environment}
 suite=$tools/autobahn/bin/wstest
 if [[ ! -x $suite ]]; then
-    python2=$(find_python2)
+    python2=$(find_python2) || exit 77
     mkdir -p "$tools"
     # A virtualenv that still knows Python 2.7, kept out of the interpreter's own packages.
     "$python2" -m pip install --quiet --disable-pip-version-check --target "$tools/virtualenv2" 'virtualenv<20.22'

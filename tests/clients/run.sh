@@ -39,8 +39,21 @@ for _ in $(seq 100); do
 done
 
 python=$tools/venv/bin/python
+# The Autobahn suite takes some minutes: once, on the first of the drivers. Without Python 2.7 it cannot run at all.
+autobahn() {
+    [[ $driver == io_uring ]] || return 0
+    local status=0
+    RINGGATE_AUTOBAHN_SECONDS=${RINGGATE_AUTOBAHN_SECONDS:-600} bash autobahn.sh "ws://$RINGGATE_ADDRESS/ws" || status=$?
+    if [[ $status -eq 77 ]]; then
+        echo "NOT RUN: the Autobahn suite needs Python 2.7"
+        return 0
+    fi
+    return "$status"
+}
+
 failed=()
-for check in "bash curl.sh" "$python hostile.py" "$python python_clients.py" "bash load.sh" "bash http2.sh" "$python http2_client.py"; do
+for check in "bash curl.sh" "$python hostile.py" "$python python_clients.py" "bash http2.sh" "$python http2_client.py" \
+    "$python websocket.py" "node websocket.mjs" "autobahn" "bash load.sh"; do
     echo "--- ${check##*/}"
     $check || failed+=("${check##*/}")
 done

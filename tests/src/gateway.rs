@@ -138,7 +138,8 @@ impl<W: Wire> Client<W> {
         }
     }
 
-    fn exactly(&mut self, count: usize) -> Vec<u8> {
+    /// So many bytes.
+    pub(crate) fn exactly(&mut self, count: usize) -> Vec<u8> {
         while self.heard.len() < count {
             assert!(self.more(), "the connection ended {} bytes early", count - self.heard.len());
         }

@@ -8,3 +8,4 @@ pub mod source;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
+pub mod websocket;

@@ -151,6 +151,10 @@ impl State {
                 Event::Piece { kind, payload, first, last } => (kind, payload, first, last),
                 Event::Ping(_) | Event::Pong(_) => {
                     self.input.consume(step.consumed);
+                    // Each ping has its pong, in its place, as long as the peer reads; then only the latest (W-06).
+                    if self.machine.has_output() && !self.is_blocked && self.queued() < options.queue_bytes_max {
+                        self.machine.poll_output(self.out.tail());
+                    }
                     continue;
                 }
                 Event::Close { code, reason } => {

@@ -1,0 +1,109 @@
+//! A WebSocket client that says frames, right and wrong ones.
+
+use crate::gateway::{Client, Wire};
+
+/// The key of RFC 6455 section 1.3.
+pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// A frame as a client sends it; `first` is the byte with FIN, reserved bits and opcode.
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = header(first, payload.len() as u64);
+    frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+/// Only its header, with the mask, for a payload of this length.
+pub fn header(first: u8, length: u64) -> Vec<u8> {
+    let mut header = vec![first];
+    match length {
+        0..=125 => header.push(0x80 | length as u8),
+        126..=0xffff => {
+            header.push(0x80 | 126);
+            header.extend((length as u16).to_be_bytes());
+        }
+        _ => {
+            header.push(0x80 | 127);
+            header.extend(length.to_be_bytes());
+        }
+    }
+    header.extend(MASK);
+    header
+}
+
+/// A text message.
+pub fn text(text: &str) -> Vec<u8> {
+    frame(0x81, text.as_bytes())
+}
+
+/// A Close.
+pub fn close(code: u16) -> Vec<u8> {
+    frame(0x88, &code.to_be_bytes())
+}
+
+/// The opening request, with further field lines.
+pub fn opening(path: &str, fields: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nhost: test\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n\
+         sec-websocket-key: {KEY}\r\n{fields}\r\n"
+    )
+}
+
+/// Frames as a server sends them, one after the other: first byte and payload.
+pub fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut frames = Vec::new();
+    while let [first, length, rest @ ..] = bytes {
+        let (length, rest) = match length {
+            126 => (u16::from_be_bytes([rest[0], rest[1]]) as usize, &rest[2..]),
+            127 => (u64::from_be_bytes(rest[..8].try_into().expect("eight bytes")) as usize, &rest[8..]),
+            length => (*length as usize, rest),
+        };
+        frames.push((*first, rest[..length].to_vec()));
+        bytes = &rest[length..];
+    }
+    frames
+}
+
+impl<W: Wire> Client<W> {
+    /// Opens a WebSocket.
+    pub fn open(&mut self, path: &str) {
+        self.open_with(path, "");
+    }
+
+    /// Opens a WebSocket with further field lines.
+    pub fn open_with(&mut self, path: &str, fields: &str) {
+        self.wire.say(opening(path, fields).as_bytes());
+        let answer = self.answer(true);
+        assert_eq!(answer.status, 101, "{answer:?}");
+        assert_eq!(answer.field("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    }
+
+    /// The next frame: first byte and payload.
+    pub fn frame(&mut self) -> (u8, Vec<u8>) {
+        let [first, length] = self.exactly(2)[..] else { unreachable!("two bytes") };
+        assert_eq!(length & 0x80, 0, "a server does not mask");
+        let length = match length {
+            126 => u16::from_be_bytes(self.exactly(2).try_into().expect("two bytes")) as usize,
+            127 => u64::from_be_bytes(self.exactly(8).try_into().expect("eight bytes")) as usize,
+            length => length as usize,
+        };
+        (first, self.exactly(length))
+    }
+
+    /// The next text message.
+    pub fn text(&mut self) -> String {
+        let (first, payload) = self.frame();
+        assert_eq!(first, 0x81, "{:?}", payload.escape_ascii().to_string());
+        String::from_utf8(payload).expect("text")
+    }
+
+    /// The code of the Close that must come next, and behind which there must be nothing.
+    pub fn closed(&mut self) -> u16 {
+        let (first, payload) = self.frame();
+        assert_eq!(first, 0x88, "{:?}", payload.escape_ascii().to_string());
+        let code = payload.first_chunk().map_or(0, |code| u16::from_be_bytes(*code));
+        assert!(self.is_over(), "something follows the Close");
+        code
+    }
+}
