@@ -38,6 +38,8 @@ pub(crate) struct Live {
     pub(crate) trailers: Option<Box<HeaderMap>>,
     /// The end of the body has been seen.
     pub(crate) is_complete: bool,
+    /// Bytes of the streamed body that were announced and have not been made.
+    pub(crate) length_left: Option<u64>,
 }
 
 impl Live {
@@ -54,6 +56,7 @@ impl Live {
             outbound: None,
             trailers: None,
             is_complete: false,
+            length_left: None,
         }
     }
 
