@@ -15,11 +15,14 @@ use ringgate_runtime::{
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
 /// What a turn takes at most while a thread of the crew works.
 const PACE: Duration = Duration::from_micros(50);
+/// How long the world turns before a condition that wakes nobody is looked at again.
+const GLANCE: Duration = Duration::from_millis(5);
 /// Real time after which a conversation that does not go on is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -94,7 +97,7 @@ impl SharedWorld {
             let seed = self.0.borrow().seed;
             assert!(self.now() - begun < Duration::from_secs(10), "seed {seed}: {what} has not come in ten seconds");
             assert!(real.elapsed() < PATIENCE, "seed {seed}: {what} takes too long in real time");
-            self.turn(Duration::from_millis(100));
+            self.turn(GLANCE);
         }
     }
 
@@ -166,9 +169,14 @@ impl Wire for SimWire {
 
     fn hear(&mut self) -> Vec<u8> {
         let mut heard = Vec::new();
-        self.world.until("something to hear", || {
-            heard = self.peer.read();
-            !heard.is_empty() || self.peer.is_at_end() || self.peer.is_reset()
+        // With a waker left there, an arrival ends the turn: time does not run ahead of a client that listens.
+        let mut context = Context::from_waker(Waker::noop());
+        self.world.until("something to hear", || match self.peer.poll_recv(&mut context) {
+            Poll::Ready(result) => {
+                heard = result.unwrap_or_default();
+                true
+            }
+            Poll::Pending => false,
         });
         heard
     }
