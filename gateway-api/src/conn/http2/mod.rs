@@ -488,6 +488,7 @@ impl Driver {
         live.task = None;
         match body {
             Payload::Stream { chunks, .. } => {
+                live.length_left = length;
                 live.stream(core, chunks, trailers, &notices);
                 self.offer(core, key);
             }
@@ -518,7 +519,13 @@ impl Driver {
         let fresh = outbound.take();
         let bytes = fresh.pieces.len();
         live.pieces.append(fresh.pieces);
-        if let Some(Err(_)) = fresh.end {
+        // Another length than announced makes the response malformed (section 8.1.1): it must not look whole.
+        let is_misfit = live.length_left.is_some_and(|left| match &fresh.end {
+            Some(Ok(())) => left != bytes as u64,
+            _ => left < bytes as u64,
+        });
+        live.length_left = live.length_left.map(|left| left.saturating_sub(bytes as u64));
+        if is_misfit || matches!(fresh.end, Some(Err(_))) {
             if live.tunnel.is_some() {
                 // RFC 8441 section 5: the abort of a connection.
                 self.machine.reset(key, Reason::CANCEL);

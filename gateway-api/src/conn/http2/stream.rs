@@ -47,6 +47,8 @@ pub(crate) struct Live {
     pub(crate) is_complete: bool,
     /// It is a tunnel: what wakes its task for a drain.
     pub(crate) tunnel: Option<Rc<Link>>,
+    /// Bytes of the streamed body that were announced and have not been made.
+    pub(crate) length_left: Option<u64>,
 }
 
 impl Live {
@@ -64,6 +66,7 @@ impl Live {
             trailers: None,
             is_complete: false,
             tunnel: None,
+            length_left: None,
         }
     }
 
