@@ -9,7 +9,6 @@ use ringgate_tests::{
     websocket::{close, frame, frames, text},
 };
 use std::{
-    net::TcpStream,
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
     time::{Duration, Instant},
 };
@@ -92,12 +91,12 @@ fn connect(path: &str, protocol: &str, further: &[(&str, &str)]) -> Vec<u8> {
 
 /// A client of HTTP/2 that keeps what came by kind.
 struct Connection {
-    wire: TcpStream,
+    wire: Box<dyn Wire>,
     heard: Vec<u8>,
 }
 
 impl Connection {
-    fn begin(client: Client<TcpStream>) -> Self {
+    fn begin(client: Client<Box<dyn Wire>>) -> Self {
         let mut wire = client.wire;
         wire.say(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         wire.say(&frame2(SETTINGS, 0, 0, &[]));

@@ -202,7 +202,7 @@ impl Write for Patient {
 }
 
 fn tungstenite(server: &Server, path: &str) -> Client<Patient> {
-    let Some(Address::Tcp(address)) = server.gateway.addresses().first() else { panic!("a TCP address") };
+    let Some(Address::Tcp(address)) = server.gateway().addresses().first() else { panic!("a TCP address") };
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     client(format!("ws://test{path}"), Patient(stream)).unwrap().0
