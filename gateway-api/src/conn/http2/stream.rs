@@ -16,7 +16,7 @@ use crate::{
 };
 use http::HeaderMap;
 use ringgate_protocols::http2::stream::StreamKey;
-use ringgate_runtime::{net::ByteStream, task::JoinHandle};
+use ringgate_runtime::{net::ByteStream, task::JoinHandle, time::Instant};
 use std::rc::Rc;
 
 /// What the driver holds of a stream whose exchange takes longer than a turn. Dropping it cancels the handler.
@@ -28,6 +28,9 @@ pub(crate) struct Live {
     pub(crate) inbound: Option<Rc<Inbound>>,
     /// Bytes of the request body whose window was given back.
     pub(crate) released: u64,
+    /// Since when the client is waited for, and bytes of the body that have come since: it must keep to the minimum
+    /// rate.
+    pub(crate) waiting: Option<(Instant, u64)>,
     /// The client waits for a 100 before it sends the body.
     pub(crate) expects_continue: bool,
     /// The handler, or what makes the body of the response.
@@ -50,6 +53,7 @@ impl Live {
             request: None,
             inbound: None,
             released: 0,
+            waiting: None,
             expects_continue: false,
             task: None,
             pieces: Pieces::default(),
