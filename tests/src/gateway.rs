@@ -9,7 +9,8 @@ pub mod sim;
 
 pub use http2::Http2;
 pub use server::{
-    Ground, Server, drivers, grounds, in_every_world, on_every_driver, on_every_driver_with, seeds, start_gateway,
+    Ground, Server, drivers, grounds, in_every_world, on_every_driver, on_every_driver_with, on_every_kernel_driver,
+    seeds, start_gateway,
 };
 
 use std::{

@@ -5,7 +5,7 @@ use ringgate::{
     websocket::{WebSocket, WebSocketLimits, websocket},
 };
 use ringgate_tests::{
-    gateway::{Client, Wire, on_every_driver},
+    gateway::{Client, Wire, on_every_kernel_driver},
     websocket::{close, frame, header, text},
 };
 use std::{
@@ -62,7 +62,7 @@ fn violations_have_their_codes_and_nothing_is_echoed_behind_them() {
         ("W-11 close code 1005", "/ws", close(1005), 1002),
         ("W-11 close code 999", "/ws", close(999), 1002),
     ];
-    on_every_driver(app, |server| {
+    on_every_kernel_driver(app, |server| {
         for (name, path, wrong, code) in &cases {
             for together in [true, false] {
                 let mut client = server.connect();
@@ -83,7 +83,7 @@ fn violations_have_their_codes_and_nothing_is_echoed_behind_them() {
 /// The limit itself passes.
 #[test]
 fn w_04_the_limit_is_exact() {
-    on_every_driver(app, |server| {
+    on_every_kernel_driver(app, |server| {
         let mut client = server.connect();
         client.open("/small");
         client.wire.say(&frame(0x82, &[7; 1_000]));
@@ -94,7 +94,7 @@ fn w_04_the_limit_is_exact() {
 /// W-12, and the answer to a Close is the same code.
 #[test]
 fn w_12_data_behind_a_close_is_discarded() {
-    on_every_driver(app, |server| {
+    on_every_kernel_driver(app, |server| {
         for (sent, answered) in [(1000, 1000), (3999, 3999), (1001, 1001)] {
             let mut client = server.connect();
             client.open("/ws");
@@ -108,7 +108,7 @@ fn w_12_data_behind_a_close_is_discarded() {
 /// Each ping is answered in its place, also between fragments.
 #[test]
 fn pings_between_fragments_are_answered() {
-    on_every_driver(app, |server| {
+    on_every_kernel_driver(app, |server| {
         let mut client = server.connect();
         client.open("/ws");
         let pings = [frame(0x89, b"first"), frame(0x89, b"second")].concat();
@@ -122,7 +122,7 @@ fn pings_between_fragments_are_answered() {
 /// W-06: pings without end are a flood; pings of a peer that does not read cost no memory.
 #[test]
 fn w_06_ping_floods() {
-    on_every_driver(app, |server| {
+    on_every_kernel_driver(app, |server| {
         let mut client = server.connect();
         client.open("/small");
         client.wire.say(&frame(0x89, b"x").repeat(60));
@@ -163,7 +163,7 @@ fn impatient(_: &Core) -> App {
 /// A peer that does not answer our Close is cut after `close_timeout_ms`.
 #[test]
 fn the_wait_for_a_close_is_timed() {
-    on_every_driver(impatient, |server| {
+    on_every_kernel_driver(impatient, |server| {
         let mut client = server.connect();
         client.open("/leaves");
         let begun = Instant::now();
@@ -178,7 +178,7 @@ fn the_wait_for_a_close_is_timed() {
 /// Silence is pinged, and who does not answer is given up with 1011.
 #[test]
 fn silence_is_pinged() {
-    on_every_driver(impatient, |server| {
+    on_every_kernel_driver(impatient, |server| {
         let mut client = server.connect();
         client.open("/pings");
         assert_eq!(client.frame(), (0x89, Vec::new()));

@@ -37,6 +37,7 @@ const END_HEADERS: u8 = 4;
 /// What a frame may carry unless the peer has said more; more than this we never send.
 const FRAME_BYTES_MAX: usize = 16_384;
 const WINDOW_INITIAL: i64 = 65_535;
+const ROUND_TRIP: &[u8; 8] = b"ringgate";
 /// SETTINGS entries.
 pub const ENABLE_PUSH: u16 = 2;
 /// SETTINGS entries.
@@ -121,6 +122,7 @@ pub struct Http2<W> {
     pub gives_windows: bool,
     /// The connection has ended.
     pub is_over: bool,
+    pongs: usize,
     send_window: i64,
     initial_window: i64,
 }
@@ -152,6 +154,7 @@ impl<W: Wire> Http2<W> {
             promises: Vec::new(),
             gives_windows: true,
             is_over: false,
+            pongs: 0,
             send_window: WINDOW_INITIAL,
             initial_window: WINDOW_INITIAL,
         }
@@ -235,9 +238,9 @@ impl<W: Wire> Http2<W> {
 
     /// Sends PING and hears everything up to its answer.
     pub fn round_trip(&mut self) {
-        let before = self.came.iter().filter(|came| came.kind == kind::PING).count();
-        self.wire.say(&frame(kind::PING, 0, 0, b"ringgate"));
-        while !self.is_over && self.came.iter().filter(|came| came.kind == kind::PING).count() == before {
+        let before = self.pongs;
+        self.wire.say(&frame(kind::PING, 0, 0, ROUND_TRIP));
+        while !self.is_over && self.pongs == before {
             self.listen();
         }
     }
@@ -338,7 +341,8 @@ impl<W: Wire> Http2<W> {
                     stream.send_window += i64::from(number(0));
                 }
             }
-            kind::SETTINGS | kind::PING => {}
+            kind::PING => self.pongs += usize::from(payload == ROUND_TRIP),
+            kind::SETTINGS => {}
             other => panic!("a frame of kind {other}"),
         }
     }

@@ -281,7 +281,15 @@ pub fn on_every_driver(app: fn(&Core) -> App, test: impl Fn(&Server)) {
     on_every_driver_with(app, |_| {}, test);
 }
 
-/// The same, configured.
+/// The same on the kernel's drivers only: for tests whose clients are threads, or other people's.
+pub fn on_every_kernel_driver(app: fn(&Core) -> App, test: impl Fn(&Server)) {
+    for driver in drivers() {
+        eprintln!("on {driver:?}");
+        test(&Server::start(Ground::Kernel(driver), app));
+    }
+}
+
+/// [`on_every_driver`], configured.
 pub fn on_every_driver_with(app: fn(&Core) -> App, configure: impl Fn(&mut Config), test: impl Fn(&Server)) {
     for ground in grounds() {
         eprintln!("on {ground:?}");

@@ -23,6 +23,8 @@ use std::{
 const PACE: Duration = Duration::from_micros(50);
 /// How long the world turns before a condition that wakes nobody is looked at again.
 const GLANCE: Duration = Duration::from_millis(5);
+/// Virtual time after which a client stops listening: longer than any time-out of a gateway.
+const SILENCE: Duration = Duration::from_secs(200);
 /// Real time after which a conversation that does not go on is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -91,11 +93,15 @@ impl SharedWorld {
     }
 
     /// Takes turns until it is so; after ten virtual seconds, or too many real ones, it is a failure.
-    pub fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+    pub fn until(&self, what: &str, is_so: impl FnMut() -> bool) {
+        self.until_within(Duration::from_secs(10), what, is_so);
+    }
+
+    fn until_within(&self, most: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
         let (begun, real) = (self.now(), Instant::now());
         while !is_so() {
             let seed = self.0.borrow().seed;
-            assert!(self.now() - begun < Duration::from_secs(10), "seed {seed}: {what} has not come in ten seconds");
+            assert!(self.now() - begun < most, "seed {seed}: {what} has not come in {most:?}");
             assert!(real.elapsed() < PATIENCE, "seed {seed}: {what} takes too long in real time");
             self.turn(GLANCE);
         }
@@ -171,7 +177,7 @@ impl Wire for SimWire {
         let mut heard = Vec::new();
         // With a waker left there, an arrival ends the turn: time does not run ahead of a client that listens.
         let mut context = Context::from_waker(Waker::noop());
-        self.world.until("something to hear", || match self.peer.poll_recv(&mut context) {
+        self.world.until_within(SILENCE, "something to hear", || match self.peer.poll_recv(&mut context) {
             Poll::Ready(result) => {
                 heard = result.unwrap_or_default();
                 true

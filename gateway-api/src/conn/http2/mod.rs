@@ -19,9 +19,10 @@ use crate::{
         wire::{Gone, Wire},
     },
     core::Core,
+    dispatch::Table,
     error::BodyError,
     features::Features,
-    request::{Request, header_map},
+    request::{Link, Request, header_map},
     response::{Payload, Response},
 };
 use http::{HeaderName, Method, StatusCode, header};
@@ -56,7 +57,7 @@ const LEASES_PER_POLL_MAX: usize = 8;
 /// Serves a connection whose preface announced HTTP/2, to its end.
 pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>) -> Next {
     let machine = Connection::new(limits(wire), milliseconds(wire.now()));
-    let mut driver = Box::new(Driver::new(machine, wire.now()));
+    let mut driver = Box::new(Driver::new(machine, wire));
     poll_fn(|cx| driver.poll(wire, cx)).await
 }
 
@@ -70,7 +71,7 @@ pub(crate) struct Upgraded {
 pub(crate) async fn serve_upgraded<S: ByteStream>(wire: &mut Wire<S>, upgraded: Upgraded, buf: SendBuf) -> Next {
     let limits = limits(wire);
     let (machine, key) = Connection::new_after_upgrade(limits, &upgraded.settings, milliseconds(wire.now()));
-    let mut driver = Box::new(Driver::new(machine, wire.now()));
+    let mut driver = Box::new(Driver::new(machine, wire));
     driver.buf = buf;
     let mut request = Some(upgraded.request);
     poll_fn(|cx| {
@@ -103,16 +104,19 @@ pub(crate) struct Driver {
     /// Streams whose request body is under way.
     receiving: Vec<StreamKey>,
     notices: Rc<Notices>,
+    table: Rc<Table>,
     /// What leaves next.
     buf: SendBuf,
     send_deadline: Instant,
+    /// When the first of the request bodies that are waited for is too slow.
+    body_deadline: Option<Instant>,
     /// Since when no stream is open.
     idle_since: Instant,
     is_draining: bool,
 }
 
 impl Driver {
-    fn new(machine: Connection, now: Instant) -> Self {
+    fn new<S: ByteStream>(machine: Connection, wire: &Wire<S>) -> Self {
         Self {
             machine,
             streams: Vec::new(),
@@ -121,7 +125,9 @@ impl Driver {
             notices: Rc::default(),
             buf: SendBuf::default(),
             send_deadline: Instant::default(),
-            idle_since: now,
+            body_deadline: None,
+            idle_since: wire.now(),
+            table: wire.table.clone(),
             is_draining: false,
         }
     }
@@ -141,7 +147,7 @@ impl Driver {
         }
         let received = self.receive(wire, cx);
         self.listen(wire, cx);
-        self.release(cx);
+        self.release(wire, cx);
         if received == Received::Gone || self.send(wire, cx).is_err() {
             self.cancel_all(wire.core());
             return Poll::Ready(Next::Gone);
@@ -343,7 +349,7 @@ impl Driver {
                     self.hints(wire, cx, &request, key, &mut response);
                 }
                 request.set_answered();
-                self.respond(wire, key, is_head, response);
+                self.respond(&wire.link, key, is_head, response);
             }
             Poll::Pending => {
                 let mut live = Live::new(key, is_head);
@@ -361,6 +367,9 @@ impl Driver {
         let length = lease.len();
         let Some(live) = self.live(key) else { return self.machine.release_capacity(key, length) };
         let Some(inbound) = live.inbound.clone() else { return self.machine.release_capacity(key, length) };
+        if let Some((_, bytes)) = &mut live.waiting {
+            *bytes += length as u64;
+        }
         if length > 0 && inbound.push(lease).is_err() {
             live.released += length as u64;
             self.machine.release_capacity(key, length);
@@ -387,7 +396,7 @@ impl Driver {
                         self.hints(wire, cx, &request, key, &mut response);
                         request.set_answered();
                     }
-                    self.respond(wire, key, is_head, response);
+                    self.respond(&wire.link, key, is_head, response);
                 }
                 Notice::Body => self.offer(&wire.link.core, key),
             }
@@ -444,8 +453,8 @@ impl Driver {
     }
 
     /// Writes a response, as far as it is at hand; the rest of its body waits for the machine's grants.
-    fn respond<S: ByteStream>(&mut self, wire: &Wire<S>, key: StreamKey, is_head: bool, mut response: Response) {
-        let core = &wire.link.core;
+    fn respond(&mut self, link: &Rc<Link>, key: StreamKey, is_head: bool, mut response: Response) {
+        let core = &link.core;
         core.shared.counters.response(response.status);
         let body = std::mem::take(&mut response.body);
         let length = body.length();
@@ -480,7 +489,7 @@ impl Driver {
             return self.end(key);
         }
         let is_offered = copied.is_some();
-        let notices = self.notices.clone();
+        let (notices, table) = (self.notices.clone(), self.table.clone());
         if self.live(key).is_none() {
             self.insert(Live::new(key, is_head));
         }
@@ -492,7 +501,7 @@ impl Driver {
                 live.stream(core, chunks, trailers, &notices);
                 self.offer(core, key);
             }
-            Payload::Upgrade(upgrade) => live.open(wire, *upgrade, &notices),
+            Payload::Upgrade(upgrade) => live.open(link, &table, *upgrade, &notices),
             body => {
                 live.pieces.extend(body.into_piece().filter(|_| has_body));
                 live.trailers = trailers;
@@ -566,8 +575,10 @@ impl Driver {
         self.machine.stream_done(key);
     }
 
-    /// Gives windows back for what readers have taken, and asks for bodies that are waited for.
-    fn release(&mut self, cx: &mut Context<'_>) {
+    /// Gives windows back for what readers have taken, asks for bodies that are waited for, and keeps their time.
+    fn release<S: ByteStream>(&mut self, wire: &Wire<S>, cx: &mut Context<'_>) {
+        let (now, config) = (wire.now(), &wire.core().shared.config);
+        self.body_deadline = None;
         for key in &self.receiving {
             let Some(live) = self.streams.get_mut(key.slot()).and_then(Option::as_deref_mut) else { continue };
             let Some(inbound) = live.inbound.as_ref().filter(|_| live.key == *key) else { continue };
@@ -580,6 +591,49 @@ impl Driver {
                 live.expects_continue = false;
                 // Too late when the response has begun: then nobody waits for it.
                 let _ = self.machine.send_interim(self.buf.tail(), *key, StatusCode::CONTINUE, []);
+            }
+            // The client is not judged while nobody reads, nor while it may not send: before it was invited, and when
+            // windows may be shut for want of a reader. They are given back when half of them is free at the latest, so
+            // below that there is room for certain.
+            let unread = inbound.unread(cx) as u64;
+            let limits = &config.limits.http2;
+            let may_send = !live.expects_continue
+                && !inbound.is_abandoned()
+                && unread * 2 < u64::from(limits.stream_window_bytes)
+                && self.machine.held_bytes() * 2 < u64::from(limits.unread_bytes_max);
+            live.waiting = may_send.then(|| live.waiting.unwrap_or((now, 0)));
+            if let Some((since, bytes)) = live.waiting {
+                let due = since + config.timeouts.progress(bytes);
+                self.body_deadline = Some(self.body_deadline.map_or(due, |first| first.min(due)));
+            }
+        }
+    }
+
+    /// Ends the exchanges whose request body comes too slowly: 408 where the response has not begun, a reset
+    /// where it has. The handler is dropped.
+    fn end_slow_bodies(&mut self, link: &Rc<Link>, now: Instant) {
+        let core = &link.core;
+        let is_slow = |live: &&Live| {
+            live.waiting.is_some_and(|(since, bytes)| since + core.shared.config.timeouts.progress(bytes) <= now)
+        };
+        let slow: Vec<StreamKey> = self
+            .receiving
+            .iter()
+            .filter_map(|key| self.streams.get(key.slot())?.as_deref().filter(|live| live.key == *key))
+            .filter(is_slow)
+            .map(|live| live.key)
+            .collect();
+        for key in slow {
+            core.shared.counters.timeouts_body.up();
+            let Some(live) = self.live(key) else { continue };
+            let (is_head, is_begun) = (live.is_head, live.request.take().is_none());
+            self.forget(key, BodyError::TooSlow);
+            if is_begun {
+                self.machine.reset(key, Reason::CANCEL);
+                self.machine.stream_done(key);
+            } else {
+                let slow = Response::text("the request body came too slowly\n").status(StatusCode::REQUEST_TIMEOUT);
+                self.respond(link, key, is_head, slow);
             }
         }
     }
@@ -645,7 +699,9 @@ impl Driver {
             let idle = is_idle.then(|| self.idle_since + Duration::from_millis(timeouts.idle_timeout_ms));
             let machine = self.machine.poll_timeout().map(|due| Instant::from_nanos((due + 1) * 1_000_000));
             let send = wire.stream.is_sending().then_some(self.send_deadline);
-            let Some(first) = [idle, machine, send].into_iter().flatten().min() else { return Poll::Pending };
+            let Some(first) = [idle, machine, send, self.body_deadline].into_iter().flatten().min() else {
+                return Poll::Pending;
+            };
             wire.deadline = first;
             if wire.poll_deadline(cx).is_pending() {
                 return Poll::Pending;
@@ -656,7 +712,10 @@ impl Driver {
                 self.cancel_all(wire.core());
                 return Poll::Ready(Next::Gone);
             }
-            if idle == Some(first) {
+            if self.body_deadline == Some(first) {
+                self.end_slow_bodies(&wire.link, now);
+                self.release(wire, cx);
+            } else if idle == Some(first) {
                 counters.timeouts_idle.up();
                 self.is_draining = true;
                 self.machine.drain(milliseconds(now));
