@@ -4,7 +4,7 @@ use ringgate::{App, Config, Core, Request, Response, post};
 use ringgate_runtime::driver::sim::SimConfig;
 use ringgate_tests::gateway::{
     Client, Http2, Server, Talk, Wire,
-    http2::{code, kind},
+    http2::{code, frame, kind},
     in_every_world, seeds,
 };
 use std::time::{Duration, Instant};
@@ -215,6 +215,26 @@ fn a_conversation_in_single_bytes() {
             assert_eq!(client.get("/later").text(), "later");
             assert_eq!(client.post("/collect", &[7; 3000]).body, [7; 3000]);
             assert_eq!(client.post_streamed("/echo", &[8; 3000]).body, [8; 3000]);
+        },
+    );
+}
+
+/// A send in flight and no stream that waits for it: what the protocol itself has to say still goes out behind it.
+#[test]
+fn an_answer_to_a_ping_waits_for_the_send_in_flight_and_no_longer() {
+    in_every_world(
+        app,
+        |_| {},
+        |sim| sim.window_bytes = 64,
+        |server| {
+            let mut client = server.connect_http2();
+            let begun = server.now_ms();
+            for _ in 0..20 {
+                (0..10).for_each(|_| client.wire.say(&frame(kind::PING, 0, 0, &[0; 8])));
+                client.round_trip();
+            }
+            let took = server.now_ms() - begun;
+            assert!(took < 5_000, "220 answers took {took} ms");
         },
     );
 }

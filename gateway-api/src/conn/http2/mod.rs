@@ -641,6 +641,8 @@ impl Driver {
     /// Sends what windows and priorities allow: one send at a time, and then the next.
     fn send<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Result<(), Gone> {
         let output_bytes_max = wire.core().shared.config.limits.output_bytes_max;
+        // What the protocol has to say waits for the send in flight too, also where no stream does.
+        self.machine.poll_output(self.buf.tail());
         loop {
             if wire.stream.is_sending() {
                 if self.live == 0 && self.buf.is_empty() {
