@@ -14,7 +14,7 @@ use ringgate_runtime::offload::{Full, Offloaded};
 use std::{
     collections::VecDeque,
     fmt,
-    future::{Future, poll_fn},
+    future::Future,
     panic::resume_unwind,
     pin::Pin,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -365,7 +365,7 @@ pub(crate) fn begin(run: Arc<SocketFn>, mut socket: CoreSocket) -> Result<Conver
     let (receiver, sender) = (Receiver { line: line.clone() }, Sender { line: line.clone() });
     let mirror = WebSocket { request, protocol, subprotocol, receiver, sender };
     match core.crew().run(move || run(mirror)) {
-        Ok(job) => Ok(Box::pin(Bridge { socket, hold: Hold { line }, job, outcome: None, command: None }.run())),
+        Ok(job) => Ok(Box::pin(Bridge { socket, hold: Hold { line }, job, outcome: None, command: None })),
         Err(Full) => Err(full(&core.shared.counters)),
     }
 }
@@ -380,12 +380,16 @@ struct Bridge {
     command: Option<Command>,
 }
 
-impl Bridge {
-    async fn run(mut self) -> bool {
-        poll_fn(|cx| self.poll(cx)).await
-    }
+impl Future for Bridge {
+    type Output = Result<(), ()>;
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.get_mut().poll_all(cx).map(|failed| if failed { Err(()) } else { Ok(()) })
+    }
+}
+
+impl Bridge {
+    fn poll_all(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         if self.outcome.is_none()
             && let Poll::Ready(done) = Pin::new(&mut self.job).poll(cx)
         {

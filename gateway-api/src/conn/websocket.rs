@@ -27,8 +27,14 @@ use std::{
 const LEASES_PER_POLL_MAX: usize = 8;
 
 /// Holds a conversation to its end. `buf` leaves ahead of everything: the response that accepted the handshake.
-pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>, upgrade: Upgrade, buf: SendBuf) -> Next {
-    let Upgrade { socket, conversation, body: _body } = upgrade;
+///
+/// Not an `async fn`, which would hold its arguments twice: idle sockets are counted in bytes.
+pub(crate) fn serve<S: ByteStream>(
+    wire: &mut Wire<S>,
+    upgrade: Upgrade,
+    buf: SendBuf,
+) -> impl Future<Output = Next> + use<'_, S> {
+    let Upgrade { socket, conversation, body: _ } = upgrade;
     {
         let state = &mut *socket.state.borrow_mut();
         state.input = std::mem::take(&mut wire.input);
@@ -50,7 +56,7 @@ pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>, upgrade: Upgrade, b
         is_draining: false,
         is_shut: false,
     };
-    poll_fn(|cx| driver.poll(wire, cx)).await
+    poll_fn(move |cx| driver.poll(wire, cx))
 }
 
 struct Driver {
@@ -151,7 +157,7 @@ impl Driver {
     /// Lets the handler go on, and looks after what it does not.
     fn converse(&mut self, cx: &mut Context<'_>) {
         if let Some(conversation) = &mut self.conversation
-            && let Poll::Ready(outcome) = catch_unwind(AssertUnwindSafe(|| conversation.as_mut().poll(cx)))
+            && let Poll::Ready(outcome) = catch_unwind(AssertUnwindSafe(|| conversation.as_mut().poll_on(cx)))
                 .unwrap_or_else(|_| {
                     self.socket.core().shared.counters.handler_panics.up();
                     Poll::Ready(true)

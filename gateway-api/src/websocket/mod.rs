@@ -45,15 +45,16 @@ pub(crate) mod upgrade;
 pub use self::{
     error::SocketError,
     message::{Message, MessageBytes, Text},
-    object::{MessageWriter, Receiver, Sender, WebSocket},
+    object::{MessageWriter, Receiver, Sender, Sending, WebSocket},
     options::{Origins, QueuePolicy},
     outgoing::{Outgoing, Prepared},
     route::{
-        IntoSocketHandler, IsAsyncSocket, IsBlockingSocket, IsSocket, IsSocketRoute, SocketOutcome, WebSocketRoute,
+        IntoSocketHandler, IsAsyncSocket, IsBlockingSocket, IsSocket, IsSocketRoute, WebSocketRoute,
         websocket,
     },
     state::{CloseFrame, Piece},
     topic::{Subscription, Topic},
+    upgrade::SocketOutcome,
 };
 pub use ringgate_protocols::{
     limits::WebSocketLimits,

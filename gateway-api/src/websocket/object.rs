@@ -18,10 +18,10 @@ use ringgate_protocols::websocket::{close::CloseCode, message::Kind};
 use ringgate_runtime::net::Address;
 use std::{
     fmt,
-    future::poll_fn,
+    future::{Future, poll_fn},
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 /// A WebSocket on the core that accepted it. Neither handler nor caller knows whether the bytes travel over HTTP/1.1
@@ -145,8 +145,8 @@ impl WebSocket {
     /// # Errors
     /// As [`Sender::send`].
     #[inline]
-    pub async fn send(&mut self, message: impl Into<Outgoing<'_>>) -> Result<(), SocketError> {
-        self.sender.send(message).await
+    pub fn send<'a>(&'a mut self, message: impl Into<Outgoing<'a>>) -> Sending<'a> {
+        self.sender.send(message)
     }
 
     /// Begins a message that is sent in fragments. See [`Sender::begin`].
@@ -260,10 +260,8 @@ impl Sender {
     /// [`SocketError::Closed`] once the closing handshake has begun, [`SocketError::Disconnected`] when the peer has
     /// gone, [`SocketError::Fault`] when it broke the protocol.
     #[inline]
-    pub async fn send(&mut self, message: impl Into<Outgoing<'_>>) -> Result<(), SocketError> {
-        let message = message.into();
-        poll_fn(|cx| self.socket.poll_room(cx)).await?;
-        self.socket.write(message)
+    pub fn send<'a>(&'a mut self, message: impl Into<Outgoing<'a>>) -> Sending<'a> {
+        Sending { socket: &self.socket, message: Some(message.into()) }
     }
 
     /// Begins a message that is sent in fragments, as it is made: nothing of it is held. Compressed if that was agreed
@@ -308,6 +306,27 @@ impl Sender {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.socket.is_open()
+    }
+}
+
+/// A message on its way into the outgoing queue. Dropped before it is done, nothing was sent.
+#[must_use = "nothing is sent until it is awaited"]
+#[derive(Debug)]
+pub struct Sending<'a> {
+    socket: &'a Socket,
+    message: Option<Outgoing<'a>>,
+}
+
+impl Future for Sending<'_> {
+    type Output = Result<(), SocketError>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Err(error) = ready!(self.socket.poll_room(cx)) {
+            return Poll::Ready(Err(error));
+        }
+        let message = self.message.take();
+        Poll::Ready(message.map_or(Ok(()), |message| self.socket.write(message)))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
         options::{Options, Origins, QueuePolicy},
         socket::{Socket, milliseconds},
         state::State,
-        upgrade::{Conversation, Upgrade},
+        upgrade::{Conversation, SocketOutcome, Upgrade},
     },
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -24,24 +24,6 @@ use ringgate_protocols::{
     },
 };
 use std::{cell::RefCell, fmt, future::Future, rc::Rc, sync::Arc};
-
-/// What a conversation may come to: nothing, or a `Result` whose error closes a socket that is still open with 1011.
-pub trait SocketOutcome {
-    /// Whether it failed.
-    fn is_failure(&self) -> bool;
-}
-
-impl SocketOutcome for () {
-    fn is_failure(&self) -> bool {
-        false
-    }
-}
-
-impl<T, E> SocketOutcome for Result<T, E> {
-    fn is_failure(&self) -> bool {
-        self.is_err()
-    }
-}
 
 /// Begins a conversation, or says that no thread is free for it.
 type Start = Box<dyn Fn(WebSocket) -> Result<Conversation, Response>>;
@@ -76,10 +58,7 @@ where
     R: Future<Output: SocketOutcome> + 'static,
 {
     fn into_route(self) -> WebSocketRoute {
-        WebSocketRoute::new(Box::new(move |socket| {
-            let conversation = self(socket);
-            Ok(Box::pin(async move { conversation.await.is_failure() }))
-        }))
+        WebSocketRoute::new(Box::new(move |socket| Ok(Box::pin(self(socket)))))
     }
 }
 

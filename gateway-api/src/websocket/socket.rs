@@ -236,3 +236,9 @@ impl Socket {
         state.nudge();
     }
 }
+
+impl std::fmt::Debug for Socket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Socket").field("protocol", &self.protocol).finish_non_exhaustive()
+    }
+}

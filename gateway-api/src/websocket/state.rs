@@ -63,14 +63,11 @@ pub(crate) struct State {
     pub(crate) input: Input,
     /// Data that came while nobody received: nothing more is read until it is taken.
     pub(crate) ready: Option<Box<Piece>>,
-    /// The message that came in pieces so far.
-    assembly: Vec<u8>,
+    /// What few sockets have, and none that is idle.
+    rare: Option<Box<Rare>>,
     /// The rest of a message begun piece by piece is passed over.
     is_skipping: bool,
     pub(crate) out: SendBuf,
-    /// Whole frames behind `out`, where the oldest may have to go.
-    queue: VecDeque<Bytes>,
-    queue_bytes: usize,
     pub(crate) end: End,
     pub(crate) close: Option<Box<CloseFrame>>,
     pub(crate) receiver: Option<Waker>,
@@ -91,17 +88,27 @@ pub(crate) struct State {
     pub(crate) is_faulty: bool,
 }
 
+#[derive(Default)]
+struct Rare {
+    /// The message that came in pieces so far.
+    assembly: Vec<u8>,
+    /// Whole frames behind the output, where the oldest may have to go.
+    queue: VecDeque<Bytes>,
+    queue_bytes: usize,
+}
+
+/// Memory that a message gets on trust, before its bytes have come.
+const TRUSTED_BYTES_MAX: u64 = 1_048_576;
+
 impl State {
     pub(crate) fn new(machine: Connection) -> Self {
         Self {
             machine,
             input: Input::Empty,
             ready: None,
-            assembly: Vec::new(),
+            rare: None,
             is_skipping: false,
             out: SendBuf::default(),
-            queue: VecDeque::new(),
-            queue_bytes: 0,
             end: End::None,
             close: None,
             receiver: None,
@@ -161,7 +168,7 @@ impl State {
                     let reason = String::from_utf8_lossy(reason.of(self.input.bytes())).into_owned();
                     self.close = Some(Box::new(CloseFrame { code, reason }));
                     self.input = Input::Empty;
-                    self.assembly = Vec::new();
+                    self.take_assembly();
                     if self.end == End::None {
                         self.end = End::Told;
                     }
@@ -188,7 +195,7 @@ impl State {
     /// The peer has broken the protocol: nothing more of it counts.
     pub(crate) fn fail(&mut self, fault: Fault) {
         self.input = Input::Empty;
-        self.assembly = Vec::new();
+        self.take_assembly();
         self.ready = None;
         self.is_faulty = true;
         self.finish(SocketError::Fault(fault));
@@ -223,20 +230,42 @@ impl State {
             if self.is_skipping {
                 continue;
             }
-            self.assembly.extend_from_slice(&piece.bytes);
+            self.assemble(&piece.bytes);
             if piece.last {
-                return Some((piece.kind, mem::take(&mut self.assembly).into()));
+                return Some((piece.kind, self.take_assembly().into()));
             }
         }
+    }
+
+    fn assemble(&mut self, bytes: &[u8]) {
+        let expected = self.machine.frame_bytes_left().min(TRUSTED_BYTES_MAX) as usize;
+        let assembly = &mut self.rare.get_or_insert_default().assembly;
+        if assembly.is_empty() {
+            assembly.reserve_exact(bytes.len() + expected);
+        }
+        assembly.extend_from_slice(bytes);
+    }
+
+    fn take_assembly(&mut self) -> Vec<u8> {
+        let Some(rare) = &mut self.rare else { return Vec::new() };
+        let assembly = mem::take(&mut rare.assembly);
+        if rare.queue.is_empty() {
+            self.rare = None;
+        }
+        assembly
+    }
+
+    fn has_queue(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| !rare.queue.is_empty())
     }
 
     /// The next piece for somebody who takes messages piece by piece.
     pub(crate) fn next_piece_alone(&mut self, hub: &Hub, options: &Options, now_ms: u64) -> Option<Piece> {
         let mut piece = self.next_piece(hub, options, now_ms)?;
-        if !self.assembly.is_empty() {
+        if self.rare.as_ref().is_some_and(|rare| !rare.assembly.is_empty()) {
             // What was collected before belongs to the same message.
-            self.assembly.extend_from_slice(&piece.bytes);
-            piece.bytes = mem::take(&mut self.assembly).into();
+            self.assemble(&piece.bytes);
+            piece.bytes = self.take_assembly().into();
             piece.first = true;
         }
         self.is_skipping = !piece.last;
@@ -265,7 +294,7 @@ impl State {
 
     /// Bytes that wait for the wire.
     pub(crate) fn queued(&self) -> usize {
-        self.out.len() + self.queue_bytes
+        self.out.len() + self.rare.as_ref().map_or(0, |rare| rare.queue_bytes)
     }
 
     /// Why nothing can be sent, if so.
@@ -297,7 +326,7 @@ impl State {
         options: &Options,
         outgoing: Outgoing<'_>,
     ) -> Result<(), SocketError> {
-        let droppable = options.policy == QueuePolicy::DropOldest && (self.is_blocked || !self.queue.is_empty());
+        let droppable = options.policy == QueuePolicy::DropOldest && (self.is_blocked || self.has_queue());
         let mut compress = outgoing.compressed;
         if droppable && self.machine.parameters().is_some_and(|parameters| !parameters.server_no_context_takeover) {
             // A frame that later ones refer to could not be dropped.
@@ -376,19 +405,22 @@ impl State {
     }
 
     fn enqueue(&mut self, frame: Bytes) {
-        self.queue_bytes += frame.len();
-        self.queue.push_back(frame);
+        let rare = self.rare.get_or_insert_default();
+        rare.queue_bytes += frame.len();
+        rare.queue.push_back(frame);
     }
 
     /// Drops the oldest messages until there is room. Answers how many.
     pub(crate) fn drop_oldest(&mut self, bytes_max: usize) -> usize {
-        let before = self.queue.len();
-        while self.queued() >= bytes_max
-            && let Some(frame) = self.queue.pop_front()
+        let out_bytes = self.out.len();
+        let Some(rare) = &mut self.rare else { return 0 };
+        let before = rare.queue.len();
+        while out_bytes + rare.queue_bytes >= bytes_max
+            && let Some(frame) = rare.queue.pop_front()
         {
-            self.queue_bytes -= frame.len();
+            rare.queue_bytes -= frame.len();
         }
-        before - self.queue.len()
+        before - rare.queue.len()
     }
 
     /// Collects what is to go out now. Only when the wire is free.
@@ -403,11 +435,14 @@ impl State {
 impl State {
     /// Puts the queue behind the output.
     pub(crate) fn collect_queue(&mut self, core: &Core) {
-        if !self.is_fragmenting && !self.queue.is_empty() {
-            for frame in mem::take(&mut self.queue) {
+        if !self.is_fragmenting
+            && self.has_queue()
+            && let Some(rare) = &mut self.rare
+        {
+            rare.queue_bytes = 0;
+            for frame in mem::take(&mut rare.queue) {
                 self.put(core, frame);
             }
-            self.queue_bytes = 0;
         }
         self.tail(core);
     }
@@ -418,5 +453,24 @@ pub(crate) fn misused(misuse: Misuse) -> SocketError {
     match misuse {
         Misuse::ControlTooLong => SocketError::TooLong,
         Misuse::Closing | Misuse::MessageUnfinished | Misuse::NoMessage => SocketError::Closed,
+    }
+}
+#[cfg(test)]
+mod sizes {
+    #[test]
+    fn sizes() {
+        use std::mem::size_of;
+        eprintln!("machine {} state {} socket {} websocket {} wire {} message {} piece {}", size_of::<ringgate_protocols::websocket::connection::Connection>(), size_of::<super::State>(), size_of::<crate::websocket::socket::Socket>(), size_of::<crate::websocket::WebSocket>(),
+        size_of::<crate::conn::wire::Wire<ringgate_runtime::net::SocketStream>>(), size_of::<crate::websocket::Message>(), size_of::<super::Piece>());
+        fn ret<F: FnOnce(A, B, C) -> R, A, B, C, R>(_: F) -> usize { size_of::<R>() }
+        fn ret2<F: FnOnce(A, B) -> R, A, B, R>(_: F) -> usize { size_of::<R>() }
+        fn ret1<F: FnOnce(A) -> R, A, R>(_: F) -> usize { size_of::<R>() }
+        async fn echo(mut socket: crate::websocket::WebSocket) -> Result<(), crate::websocket::SocketError> {
+            while let Some(message) = socket.recv().await {
+                socket.send(message?).await?;
+            }
+            Ok(())
+        }
+        eprintln!("ws serve {} conn serve {} echo {}", ret(crate::conn::websocket::serve::<ringgate_runtime::net::SocketStream>), ret2(crate::conn::serve::<ringgate_runtime::net::SocketStream, ()>), ret1(echo));
     }
 }

@@ -163,6 +163,12 @@ impl Connection {
         self.state == State::Closed
     }
 
+    /// Payload bytes of the frame in hand that are still to come: what an owner may want to make room for.
+    #[must_use]
+    pub const fn frame_bytes_left(&self) -> u64 {
+        self.frame_left
+    }
+
     /// What was negotiated for compression.
     #[must_use]
     pub const fn parameters(&self) -> Option<Parameters> {
