@@ -460,17 +460,36 @@ mod sizes {
     #[test]
     fn sizes() {
         use std::mem::size_of;
-        eprintln!("machine {} state {} socket {} websocket {} wire {} message {} piece {}", size_of::<ringgate_protocols::websocket::connection::Connection>(), size_of::<super::State>(), size_of::<crate::websocket::socket::Socket>(), size_of::<crate::websocket::WebSocket>(),
-        size_of::<crate::conn::wire::Wire<ringgate_runtime::net::SocketStream>>(), size_of::<crate::websocket::Message>(), size_of::<super::Piece>());
-        fn ret<F: FnOnce(A, B, C) -> R, A, B, C, R>(_: F) -> usize { size_of::<R>() }
-        fn ret2<F: FnOnce(A, B) -> R, A, B, R>(_: F) -> usize { size_of::<R>() }
-        fn ret1<F: FnOnce(A) -> R, A, R>(_: F) -> usize { size_of::<R>() }
+        eprintln!(
+            "machine {} state {} socket {} websocket {} wire {} message {} piece {}",
+            size_of::<ringgate_protocols::websocket::connection::Connection>(),
+            size_of::<super::State>(),
+            size_of::<crate::websocket::socket::Socket>(),
+            size_of::<crate::websocket::WebSocket>(),
+            size_of::<crate::conn::wire::Wire<ringgate_runtime::net::SocketStream>>(),
+            size_of::<crate::websocket::Message>(),
+            size_of::<super::Piece>()
+        );
+        fn ret<F: FnOnce(A, B, C) -> R, A, B, C, R>(_: F) -> usize {
+            size_of::<R>()
+        }
+        fn ret2<F: FnOnce(A, B) -> R, A, B, R>(_: F) -> usize {
+            size_of::<R>()
+        }
+        fn ret1<F: FnOnce(A) -> R, A, R>(_: F) -> usize {
+            size_of::<R>()
+        }
         async fn echo(mut socket: crate::websocket::WebSocket) -> Result<(), crate::websocket::SocketError> {
             while let Some(message) = socket.recv().await {
                 socket.send(message?).await?;
             }
             Ok(())
         }
-        eprintln!("ws serve {} conn serve {} echo {}", ret(crate::conn::websocket::serve::<ringgate_runtime::net::SocketStream>), ret2(crate::conn::serve::<ringgate_runtime::net::SocketStream, ()>), ret1(echo));
+        eprintln!(
+            "ws serve {} conn serve {} echo {}",
+            ret(crate::conn::websocket::serve::<ringgate_runtime::net::SocketStream>),
+            ret2(crate::conn::serve::<ringgate_runtime::net::SocketStream, ()>),
+            ret1(echo)
+        );
     }
 }
