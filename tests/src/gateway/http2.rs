@@ -75,6 +75,9 @@ pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     bytes
 }
 
+/// Names and values.
+pub type Fields = Vec<(String, String)>;
+
 /// What is known of a stream.
 #[derive(Debug, Default)]
 pub struct Stream {
@@ -117,7 +120,7 @@ pub struct Http2<W> {
     /// (last stream, code) of every GOAWAY.
     pub goaways: Vec<(u32, u32)>,
     /// (parent, promised stream, fields of the request).
-    pub promises: Vec<(u32, u32, Vec<(String, String)>)>,
+    pub promises: Vec<(u32, u32, Fields)>,
     /// Gives windows back for what it receives.
     pub gives_windows: bool,
     /// The connection has ended.
