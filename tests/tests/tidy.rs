@@ -286,7 +286,6 @@ fn check_nothing_is_left_open(sources: &[Source]) -> Vec<String> {
 const LINES_MAX: usize = 600;
 /// Files that are about to have two, and what they may not outgrow. This list only ever gets shorter.
 const TOO_LONG: &[(&str, usize)] = &[
-    ("gateway-api/src/conn/http2/mod.rs", 650),
     ("gateway-api/src/request.rs", 650),
     ("runtime/src/driver/sim.rs", 720),
     ("runtime/src/driver/uring.rs", 900),

@@ -5,11 +5,12 @@
 
 mod outbound;
 mod pieces;
+mod requests;
+mod responses;
 mod stream;
 mod tunnel;
 
 use crate::{
-    body::{Body, Inbound},
     conn::{
         http1::Next,
         http2::{
@@ -21,35 +22,24 @@ use crate::{
     core::Core,
     dispatch::Table,
     error::BodyError,
-    features::Features,
-    request::{Link, Request, header_map},
-    response::{Payload, Response},
+    request::{Request, header_map},
 };
-use http::{HeaderName, Method, StatusCode, header};
+use http::Method;
 use ringgate_protocols::{
     http2::{
-        connection::{Connection, Event, Promise},
-        reason::Reason,
-        request::RequestHead,
+        connection::{Connection, Event},
         stream::StreamKey,
         upgrade::UpgradeSettings,
     },
     limits::Http2Limits,
 };
-use ringgate_runtime::{
-    buffer::{Lease, SendBuf},
-    net::ByteStream,
-    time::Instant,
-};
+use ringgate_runtime::{buffer::SendBuf, net::ByteStream, time::Instant};
 use std::{
     future::poll_fn,
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
 };
-
-/// A body up to this size is copied behind its head: cheaper than one more piece in the send.
-const COPIED_BYTES_MAX: usize = 4096;
 
 /// Received pieces that one poll takes in; then the other connections of the core have their turn.
 const LEASES_PER_POLL_MAX: usize = 8;
@@ -286,100 +276,6 @@ impl Driver {
         keys.into_iter().for_each(|key| self.forget(key, BodyError::Disconnected));
     }
 
-    /// A request: dispatched, and answered at once if its handler is ready at once. Gives a shell for the next one.
-    fn request<S: ByteStream>(
-        &mut self,
-        wire: &Wire<S>,
-        cx: &mut Context<'_>,
-        mut request: Request,
-        key: StreamKey,
-        head: Box<RequestHead>,
-        end_stream: bool,
-    ) -> Request {
-        let config = &wire.link.core.shared.config;
-        let (declared, is_head) = (head.content_length, head.head.method == Method::HEAD);
-        request.adopt(head);
-        let inbound = (!end_stream).then(|| {
-            let inbound = Inbound::new(declared, config.limits.body_bytes_max, config.limits.body_buffer_bytes_max);
-            self.receiving.push(key);
-            inbound
-        });
-        self.dispatch(wire, cx, request, key, is_head, inbound)
-    }
-
-    /// Begins the handler of a request that has come or was promised.
-    fn dispatch<S: ByteStream>(
-        &mut self,
-        wire: &Wire<S>,
-        cx: &mut Context<'_>,
-        mut request: Request,
-        key: StreamKey,
-        is_head: bool,
-        inbound: Option<Rc<Inbound>>,
-    ) -> Request {
-        let core = &wire.link.core;
-        let config = &core.shared.config;
-        let timeout = config.timeouts.request_timeout_ms;
-        let deadline = (timeout > 0).then(|| wire.now() + Duration::from_millis(timeout));
-        wire.link.promises_left.set(self.machine.promises_left());
-        let features = Features {
-            trailers: true,
-            early_hints: true,
-            push: key.id().is_client() && self.machine.can_push(),
-            streaming: true,
-            full_duplex: inbound.is_some(),
-            keep_alive: !self.is_draining,
-            multiplexed: true,
-            websocket: request.connect_protocol() == Some(b"websocket"),
-            ..Features::default()
-        };
-        request.attach(&wire.link, features, deadline);
-        if let Some(inbound) = &inbound {
-            request.set_body(Body::new(inbound.clone()));
-        }
-        let mut begun = wire.table.begin(core, &mut request);
-        let polled = if inbound.is_some() { begun.take_ready() } else { wire.table.poll(core, &mut begun, cx) };
-        match polled {
-            Poll::Ready(mut response) => {
-                wire.table.finish(core, &begun, &request, &mut response);
-                if inbound.is_some() || request.has_hints() {
-                    let mut live = Live::new(key, is_head);
-                    live.inbound = inbound;
-                    self.insert(live);
-                    self.hints(wire, cx, &request, key, &mut response);
-                }
-                request.set_answered();
-                self.respond(&wire.link, key, is_head, response);
-            }
-            Poll::Pending => {
-                let mut live = Live::new(key, is_head);
-                live.expects_continue = inbound.is_some() && request.header("expect") == Some(b"100-continue");
-                live.inbound = inbound;
-                live.request = Some(request.share());
-                live.begin(wire, begun, request.share(), &self.notices);
-                self.insert(live);
-            }
-        }
-        if request.is_unshared() { request } else { core.shared.requests.take() }
-    }
-
-    fn data(&mut self, key: StreamKey, lease: Lease, end_stream: bool) {
-        let length = lease.len();
-        let Some(live) = self.live(key) else { return self.machine.release_capacity(key, length) };
-        let Some(inbound) = live.inbound.clone() else { return self.machine.release_capacity(key, length) };
-        if let Some((_, bytes)) = &mut live.waiting {
-            *bytes += length as u64;
-        }
-        if length > 0 && inbound.push(lease).is_err() {
-            live.released += length as u64;
-            self.machine.release_capacity(key, length);
-        }
-        if end_stream {
-            inbound.finish(None);
-            self.receiving.retain(|other| *other != key);
-        }
-    }
-
     /// What the streams' tasks have left.
     fn listen<S: ByteStream>(&mut self, wire: &Wire<S>, cx: &mut Context<'_>) {
         for (key, notice) in self.notices.take(cx) {
@@ -399,241 +295,6 @@ impl Driver {
                     self.respond(&wire.link, key, is_head, response);
                 }
                 Notice::Body => self.offer(&wire.link.core, key),
-            }
-        }
-    }
-
-    /// Early hints go out as 103, pushes as promises.
-    fn interim<S: ByteStream>(&mut self, wire: &Wire<S>, cx: &mut Context<'_>, request: &Request, key: StreamKey) {
-        for path in request.take_pushes() {
-            self.push(wire, cx, request, key, &path);
-        }
-        let links = request.take_hints();
-        if links.is_empty() {
-            return;
-        }
-        let fields = links.iter().map(|link| (&header::LINK, link));
-        // Too late, or the stream is gone: hints are only hints.
-        let _ = self.machine.send_interim(self.buf.tail(), key, StatusCode::EARLY_HINTS, fields);
-    }
-
-    /// Promises `GET path` on the parent's stream and answers it like a request that came.
-    fn push<S: ByteStream>(
-        &mut self,
-        wire: &Wire<S>,
-        cx: &mut Context<'_>,
-        parent: &Request,
-        key: StreamKey,
-        path: &str,
-    ) {
-        let authority = parent.authority();
-        let promise = Promise { method: &Method::GET, scheme: "http", authority, path };
-        // Refused: the stream or the connection is ending, and with it the page that needs the resource.
-        let Ok(promised) = self.machine.push_promise(self.buf.tail(), key, promise, []) else { return };
-        let core = &wire.link.core;
-        let mut request = core.shared.requests.take();
-        request.promise(authority, path);
-        let shell = self.dispatch(wire, cx, request, promised, false, None);
-        core.shared.requests.give(shell);
-    }
-
-    /// The same, ahead of the final response.
-    fn hints<S: ByteStream>(
-        &mut self,
-        wire: &Wire<S>,
-        cx: &mut Context<'_>,
-        request: &Request,
-        key: StreamKey,
-        response: &mut Response,
-    ) {
-        if request.has_hints() {
-            self.interim(wire, cx, request, key);
-            request.take_hints().into_iter().for_each(|link| response.append(header::LINK, link));
-        }
-    }
-
-    /// Writes a response, as far as it is at hand; the rest of its body waits for the machine's grants.
-    fn respond(&mut self, link: &Rc<Link>, key: StreamKey, is_head: bool, mut response: Response) {
-        let core = &link.core;
-        core.shared.counters.response(response.status);
-        let body = std::mem::take(&mut response.body);
-        let length = body.length();
-        // Section 6.4.5 and 15.4.5 of RFC 9110: these never have a body.
-        let is_bodiless = matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let has_body = !is_head && !is_bodiless && length != Some(0);
-        // A length of zero may stand for "not made": HEAD and 304 say nothing rather than a length GET would not have.
-        let announced = length.filter(|length| !is_bodiless && (*length > 0 || !is_head));
-        let trailers = response.trailers.take().filter(|_| !is_head && !is_bodiless);
-        let is_ended_by_body = trailers.is_none();
-        let copied = body.at_hand().filter(|bytes| has_body && is_ended_by_body && bytes.len() <= COPIED_BYTES_MAX);
-        let sent = core.shared.with_values(announced, response.content_type, |ours| {
-            let replaced = |name: &HeaderName| ours.iter().any(|(known, _)| *known == name);
-            let theirs = response.fields.iter().filter(|(name, _)| !replaced(name)).map(|(name, value)| (name, value));
-            let fields = ours.iter().copied().chain(theirs);
-            let out = self.buf.tail();
-            match copied {
-                Some(bytes) => self.machine.send_response_with_body(out, key, response.status, fields, bytes),
-                None => {
-                    let is_end = !has_body && is_ended_by_body;
-                    self.machine.send_response(out, key, response.status, fields, is_end).map(|()| 0)
-                }
-            }
-        });
-        let is_whole = match (&sent, copied) {
-            (Ok(taken), Some(bytes)) => *taken == bytes.len(),
-            (Ok(_), None) => !has_body && is_ended_by_body,
-            // The stream is gone: its reset has been told or will be.
-            (Err(_), _) => true,
-        };
-        if is_whole {
-            return self.end(key);
-        }
-        let is_offered = copied.is_some();
-        let (notices, table) = (self.notices.clone(), self.table.clone());
-        if self.live(key).is_none() {
-            self.insert(Live::new(key, is_head));
-        }
-        let Some(live) = self.live(key) else { return };
-        live.task = None;
-        match body {
-            Payload::Stream { chunks, .. } => {
-                live.length_left = length;
-                live.stream(core, chunks, trailers, &notices);
-                self.offer(core, key);
-            }
-            Payload::Upgrade(upgrade) => live.open(link, &table, *upgrade, &notices),
-            body => {
-                live.pieces.extend(body.into_piece().filter(|_| has_body));
-                live.trailers = trailers;
-                let bytes = live.pieces.len();
-                if bytes == 0 {
-                    return self.trailers(key);
-                }
-                if !is_offered && self.machine.offer(self.buf.tail(), key, bytes, is_ended_by_body).is_err() {
-                    return self.end(key);
-                }
-                if !is_ended_by_body {
-                    return;
-                }
-                // The handler is done; what was offered still goes out.
-                self.machine.stream_done(key);
-            }
-        }
-    }
-
-    /// Tells the machine what a streamed body has come to.
-    fn offer(&mut self, core: &Core, key: StreamKey) {
-        let Some(live) = self.streams.get_mut(key.slot()).and_then(Option::as_deref_mut) else { return };
-        let Some(outbound) = live.outbound.as_ref().filter(|_| live.key == key && !live.is_complete) else { return };
-        let fresh = outbound.take();
-        let bytes = fresh.pieces.len();
-        live.pieces.append(fresh.pieces);
-        // Another length than announced makes the response malformed (section 8.1.1): it must not look whole.
-        let is_misfit = live.length_left.is_some_and(|left| match &fresh.end {
-            Some(Ok(())) => left != bytes as u64,
-            _ => left < bytes as u64,
-        });
-        live.length_left = live.length_left.map(|left| left.saturating_sub(bytes as u64));
-        if is_misfit || matches!(fresh.end, Some(Err(_))) {
-            if live.tunnel.is_some() {
-                // RFC 8441 section 5: the abort of a connection.
-                self.machine.reset(key, Reason::CANCEL);
-            } else {
-                core.shared.counters.responses_misused.up();
-                self.machine.reset(key, Reason::INTERNAL_ERROR);
-            }
-            return self.end(key);
-        }
-        let is_last = fresh.end.is_some() && fresh.trailers.is_none();
-        live.trailers = fresh.trailers;
-        live.is_complete = fresh.end.is_some();
-        let is_empty = live.pieces.len() == 0;
-        if (bytes > 0 || is_last) && self.machine.offer(self.buf.tail(), key, bytes, is_last).is_err() {
-            return self.end(key);
-        }
-        match (is_empty, &live.trailers) {
-            (true, Some(_)) => self.trailers(key),
-            (true, None) if is_last => self.end(key),
-            (_, _) if is_last => self.machine.stream_done(key),
-            _ => {}
-        }
-    }
-
-    /// The body is out: trailers end the stream.
-    fn trailers(&mut self, key: StreamKey) {
-        let trailers = self.live(key).and_then(|live| live.trailers.take());
-        let fields = trailers.iter().flat_map(|fields| fields.iter());
-        if self.machine.send_trailers(self.buf.tail(), key, fields).is_err() {
-            self.machine.reset(key, Reason::INTERNAL_ERROR);
-        }
-        self.end(key);
-    }
-
-    /// The exchange is over on our side.
-    fn end(&mut self, key: StreamKey) {
-        self.forget(key, BodyError::Disconnected);
-        self.machine.stream_done(key);
-    }
-
-    /// Gives windows back for what readers have taken, asks for bodies that are waited for, and keeps their time.
-    fn release<S: ByteStream>(&mut self, wire: &Wire<S>, cx: &mut Context<'_>) {
-        let (now, config) = (wire.now(), &wire.core().shared.config);
-        self.body_deadline = None;
-        for key in &self.receiving {
-            let Some(live) = self.streams.get_mut(key.slot()).and_then(Option::as_deref_mut) else { continue };
-            let Some(inbound) = live.inbound.as_ref().filter(|_| live.key == *key) else { continue };
-            let consumed = inbound.watch(cx);
-            if consumed > live.released {
-                self.machine.release_capacity(*key, (consumed - live.released) as usize);
-                live.released = consumed;
-            }
-            if live.expects_continue && inbound.poll_wanted(cx).is_ready() {
-                live.expects_continue = false;
-                // Too late when the response has begun: then nobody waits for it.
-                let _ = self.machine.send_interim(self.buf.tail(), *key, StatusCode::CONTINUE, []);
-            }
-            // The client is not judged while nobody reads, nor while it may not send: before it was invited, and when
-            // windows may be shut for want of a reader. They are given back when half of them is free at the latest, so
-            // below that there is room for certain.
-            let unread = inbound.unread(cx) as u64;
-            let limits = &config.limits.http2;
-            let may_send = !live.expects_continue
-                && !inbound.is_abandoned()
-                && unread * 2 < u64::from(limits.stream_window_bytes)
-                && self.machine.held_bytes() * 2 < u64::from(limits.unread_bytes_max);
-            live.waiting = may_send.then(|| live.waiting.unwrap_or((now, 0)));
-            if let Some((since, bytes)) = live.waiting {
-                let due = since + config.timeouts.progress(bytes);
-                self.body_deadline = Some(self.body_deadline.map_or(due, |first| first.min(due)));
-            }
-        }
-    }
-
-    /// Ends the exchanges whose request body comes too slowly: 408 where the response has not begun, a reset
-    /// where it has. The handler is dropped.
-    fn end_slow_bodies(&mut self, link: &Rc<Link>, now: Instant) {
-        let core = &link.core;
-        let is_slow = |live: &&Live| {
-            live.waiting.is_some_and(|(since, bytes)| since + core.shared.config.timeouts.progress(bytes) <= now)
-        };
-        let slow: Vec<StreamKey> = self
-            .receiving
-            .iter()
-            .filter_map(|key| self.streams.get(key.slot())?.as_deref().filter(|live| live.key == *key))
-            .filter(is_slow)
-            .map(|live| live.key)
-            .collect();
-        for key in slow {
-            core.shared.counters.timeouts_body.up();
-            let Some(live) = self.live(key) else { continue };
-            let (is_head, is_begun) = (live.is_head, live.request.take().is_none());
-            self.forget(key, BodyError::TooSlow);
-            if is_begun {
-                self.machine.reset(key, Reason::CANCEL);
-                self.machine.stream_done(key);
-            } else {
-                let slow = Response::text("the request body came too slowly\n").status(StatusCode::REQUEST_TIMEOUT);
-                self.respond(link, key, is_head, slow);
             }
         }
     }
