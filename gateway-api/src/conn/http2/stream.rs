@@ -11,6 +11,7 @@ use crate::{
     },
     core::Core,
     dispatch::Begun,
+    error::BodyError,
     request::Request,
     response::ChunkStream,
 };
@@ -43,6 +44,15 @@ pub(crate) struct Live {
     pub(crate) is_complete: bool,
     /// Bytes of the streamed body that were announced and have not been made.
     pub(crate) length_left: Option<u64>,
+}
+
+impl Drop for Live {
+    /// However the stream ends, and the connection with it: who reads the body, a thread perhaps, learns it.
+    fn drop(&mut self) {
+        if let Some(inbound) = &self.inbound {
+            inbound.fail(BodyError::Disconnected);
+        }
+    }
 }
 
 impl Live {
