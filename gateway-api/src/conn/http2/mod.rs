@@ -662,7 +662,7 @@ impl Driver {
             }
             if self.body_deadline == Some(first) {
                 let core = wire.link.core.clone();
-                self.end_slow_bodies(&core, now);
+                self.end_slow_bodies(&core, now.max(first));
                 self.release(wire, cx);
             } else if idle == Some(first) {
                 counters.timeouts_idle.up();
