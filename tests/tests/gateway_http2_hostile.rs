@@ -1,20 +1,25 @@
 //! Clients of HTTP/2 that mean no good, end to end: floods, peers that never read, bodies that never come.
 
-use ringgate::{App, BodyError, Chunk, Config, Core, Request, Response, post};
+use ringgate::{App, BodyError, Chunk, Config, Core, Request, Response, blocking, post};
 use ringgate_tests::gateway::{
-    Http2, Server, Wire,
+    Http2, Server, Wire, grounds,
     http2::{INITIAL_WINDOW_SIZE, code, frame, kind},
     in_every_world, on_every_driver,
 };
 use std::{
     cell::Cell,
+    io::Read,
     pin::Pin,
     rc::Rc,
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
     task::{Context, Poll},
     time::Duration,
 };
 
 const PIECE: usize = 8192;
+
+static READS_BEGUN: AtomicUsize = AtomicUsize::new(0);
+static READS_FAILED: AtomicUsize = AtomicUsize::new(0);
 
 /// Bytes made for responses on this core: what an unread response makes the server hold.
 #[derive(Default)]
@@ -52,6 +57,20 @@ fn app(_: &Core) -> App {
         .route("/now", |_: &Request| "now")
         .route("/made", |request: &Request| request.state::<Made>().0.get().to_string())
         .route("/endless", |request: &Request| Response::stream(Endless(request.state::<Made>().0.clone())))
+        .route("/page", |request: &Request| {
+            let made = &request.state::<Made>().0;
+            made.set(made.get() + 4_000);
+            Response::static_bytes(&[b'p'; 4_000])
+        })
+        .route(
+            "/read",
+            post(|mut request: blocking::Request| {
+                READS_BEGUN.fetch_add(1, SeqCst);
+                let read = request.body_mut().read_to_end(&mut Vec::new());
+                READS_FAILED.fetch_add(usize::from(read.is_err()), SeqCst);
+                format!("{read:?}")
+            }),
+        )
         .route("/forever", async |_: Request| std::future::pending::<&'static str>().await)
         .route("/count", post(async |mut request: Request| request.body_mut().collect().await))
         .route("/echo", post(echo))
@@ -211,4 +230,76 @@ fn f_16_streams_that_stay_open_take_the_place_of_no_other_connection() {
         drop(clients);
         server.await_count("connections_open", 0);
     });
+}
+
+/// Small answers, ready at once, to thousands of requests in a few packets: what they come to is bounded too.
+#[test]
+fn r_11_answers_that_are_ready_at_once_wait_for_the_socket() {
+    in_every_world(
+        app,
+        |config| config.limits.http2.output_bytes_max = 65_536,
+        |sim| sim.window_bytes = 16_384,
+        |server| {
+            let mut client = Http2::with_settings(server.wire(), &[(INITIAL_WINDOW_SIZE, 0x7fff_ffff)]);
+            client.gives_windows = false;
+            client.give_window(0, 0x7fff_0000);
+            client.round_trip();
+            let streams: Vec<u32> = (0..600).map(|_| client.begin("/page")).collect();
+            server.pass(3_000);
+            let made: usize = server.connect().get("/made").text().parse().unwrap();
+            // In flight, next, one page too many in each, and under way to the client.
+            let most = 2 * (65_536 + PIECE) + 16_384;
+            assert!(made <= most, "{made} bytes were made for nobody, and {most} are the bound");
+            for id in streams {
+                assert_eq!(client.answer(id).body.len(), 4_000);
+            }
+        },
+    );
+}
+
+/// A thread of the crew that reads a body is let go, however the connection ends.
+#[test]
+fn a_blocking_reader_learns_every_end() {
+    on_every_driver(app, |server| {
+        let begin = |server: &Server| {
+            let mut client = server.connect_http2();
+            let begun = READS_BEGUN.load(SeqCst);
+            let id = client.open("POST /read HTTP/2", false);
+            client.send(id, b"abc", false);
+            server.until("the reader's begin", || {
+                client.round_trip();
+                READS_BEGUN.load(SeqCst) > begun
+            });
+            (client, id)
+        };
+        let failed = READS_FAILED.load(SeqCst);
+        let (mut client, id) = begin(server);
+        client.reset(id, code::CANCEL);
+        server.until("the reset", || READS_FAILED.load(SeqCst) == failed + 1);
+        // A connection error: PING of seven bytes.
+        let (mut client, _) = begin(server);
+        client.wire.say(&frame(kind::PING, 0, 0, &[0; 7]));
+        client.rest();
+        server.until("the connection error", || READS_FAILED.load(SeqCst) == failed + 2);
+        let (client, _) = begin(server);
+        drop(client);
+        server.until("the end of the connection", || READS_FAILED.load(SeqCst) == failed + 3);
+    });
+    for ground in grounds() {
+        let failed = READS_FAILED.load(SeqCst);
+        let server = Server::start(ground, app);
+        let mut client = server.connect_http2();
+        let id = client.open("POST /read HTTP/2", false);
+        client.send(id, b"abc", false);
+        client.round_trip();
+        let mut other = server.connect();
+        other.wire.say(b"POST /read HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nabc");
+        server.pass(100);
+        assert_eq!(server.stop(Duration::from_millis(100)).report().cut, 2);
+        let begun = std::time::Instant::now();
+        while READS_FAILED.load(SeqCst) < failed + 2 {
+            assert!(begun.elapsed() < Duration::from_secs(5), "on {ground:?}: threads wait for what was cut");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }

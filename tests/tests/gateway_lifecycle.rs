@@ -16,6 +16,7 @@ use std::{
 };
 
 static DROPPED: AtomicUsize = AtomicUsize::new(0);
+static WATCHING: AtomicUsize = AtomicUsize::new(0);
 static NOTICED: AtomicUsize = AtomicUsize::new(0);
 
 /// For tests that look at what belongs to the process.
@@ -40,6 +41,7 @@ async fn forever(_: Request) -> &'static str {
 
 fn watchful(request: blocking::Request) -> &'static str {
     let begun = Instant::now();
+    WATCHING.fetch_add(1, SeqCst);
     while begun.elapsed() < Duration::from_secs(10) {
         if request.is_disconnected() {
             NOTICED.fetch_add(1, SeqCst);
@@ -150,14 +152,19 @@ fn a_client_that_leaves_drops_the_handler_and_is_seen_by_the_blocking_one() {
             let (dropped, noticed) = (DROPPED.load(SeqCst), NOTICED.load(SeqCst));
             let disconnects = server.count("disconnects");
             for target in ["/forever", "/watchful"] {
+                // A job that no thread has begun would be forgotten with its client: wait until it watches.
+                let watching = WATCHING.load(SeqCst);
+                let is_begun = || target == "/forever" || WATCHING.load(SeqCst) > watching;
                 if is_http2 {
                     let mut client = server.connect_http2();
                     client.begin(target);
                     client.round_trip();
+                    server.until("the handler", is_begun);
                 } else {
                     let mut client = server.connect();
                     client.wire.say(format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes());
                     server.pass(30);
+                    server.until("the handler", is_begun);
                 }
             }
             server.until("word to the handlers", || DROPPED.load(SeqCst) > dropped && NOTICED.load(SeqCst) > noticed);
@@ -208,17 +215,18 @@ fn a_full_crew_is_a_503_with_retry_after() {
     };
     on_every_driver_with(app, configure, |server| {
         let mut clients: Vec<_> = (0..3).map(|_| server.connect()).collect();
+        clients.iter_mut().for_each(|client| assert_eq!(client.get("/now").text(), "now"));
         for client in &mut clients {
-            client.wire.say(b"GET /beside?ms=300 HTTP/1.1\r\nhost: a\r\n\r\n");
-            server.pass(50);
+            client.wire.say(b"GET /beside?ms=150 HTTP/1.1\r\nhost: a\r\n\r\n");
         }
-        let refused = clients[2].answer(false);
-        assert_eq!((refused.status, refused.field("retry-after")), (503, Some("1")));
-        assert_eq!(clients[0].answer(false).text(), "beside");
-        assert_eq!(clients[1].answer(false).text(), "beside");
+        // One runs, one waits; which of them comes first is the network's choice.
+        let answers: Vec<_> = clients.iter_mut().map(|client| client.answer(false)).collect();
+        let (served, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
+        assert_eq!((served.len(), refused.len()), (2, 1));
+        assert_eq!((refused[0].status, refused[0].field("retry-after")), (503, Some("1")));
         assert_eq!(server.count("crew_full"), 1);
         let mut client = server.connect_http2();
-        let streams = [0; 3].map(|_| client.begin("/beside?ms=300"));
+        let streams = [0; 3].map(|_| client.begin("/beside?ms=150"));
         let refused = client.answer(streams[2]);
         assert_eq!((refused.status, refused.field("retry-after")), (503, Some("1")));
         assert_eq!(client.answer(streams[0]).text(), "beside");
@@ -353,7 +361,7 @@ fn one_port_on_two_cores_a_unix_socket_and_a_bound_one() {
 #[test]
 fn two_thousand_connections_leave_nothing_behind() {
     on_every_driver(app, |server| {
-        let rounds = if server.is_sim() { 20 } else { 100 };
+        let rounds = if server.is_sim() { 10 } else { 100 };
         for round in 0..rounds {
             let mut clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
             let mut others = Vec::new();
@@ -372,7 +380,7 @@ fn two_thousand_connections_leave_nothing_behind() {
                     }
                     _ => {
                         let mut client = server.connect_http2();
-                        client.begin("/big");
+                        client.begin("/big?bytes=1000000");
                         assert_eq!(client.get("/now").text(), "now");
                         others.push(client);
                     }

@@ -422,6 +422,13 @@ impl Exchange {
     }
 }
 
+impl Drop for Incoming {
+    /// However the exchange ends, by a cut for instance: who reads the body, a thread perhaps, learns it.
+    fn drop(&mut self) {
+        self.inbound.fail(BodyError::Disconnected);
+    }
+}
+
 impl Incoming {
     /// Nobody reads any more, and more has been thrown away than it is worth.
     fn is_unwanted(&self, core: &Core) -> bool {

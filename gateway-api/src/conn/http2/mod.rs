@@ -102,6 +102,8 @@ pub(crate) struct Driver {
     body_deadline: Option<Instant>,
     /// Since when no stream is open.
     idle_since: Instant,
+    /// Input was left because of what waits to be sent.
+    is_paused: bool,
     is_draining: bool,
 }
 
@@ -117,6 +119,7 @@ impl Driver {
             send_deadline: Instant::default(),
             body_deadline: None,
             idle_since: wire.now(),
+            is_paused: false,
             table: wire.table.clone(),
             is_draining: false,
         }
@@ -142,6 +145,10 @@ impl Driver {
             self.cancel_all(wire.core());
             return Poll::Ready(Next::Gone);
         }
+        if self.is_paused && self.machine.wants_input(self.buf.len()) {
+            // What waited is on its way: there is room again, and no send that would wake us to use it.
+            cx.waker().wake_by_ref();
+        }
         if received == Received::End {
             // Whoever ends its side of an HTTP/2 connection has left it (section 9.1): no stream can be ended by FIN.
             self.cancel_all(wire.core());
@@ -163,6 +170,7 @@ impl Driver {
 
     /// Takes in what has come, as long as there is room for the answers.
     fn receive<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Received {
+        self.is_paused = false;
         for _ in 0..LEASES_PER_POLL_MAX {
             if !wire.input.is_empty() {
                 self.take_in(wire, cx);
@@ -172,6 +180,7 @@ impl Driver {
             }
             if !self.machine.wants_input(self.buf.len()) {
                 wire.stream.pause_recv();
+                self.is_paused = true;
                 return Received::Waiting;
             }
             match wire.poll_input(cx) {
@@ -190,7 +199,8 @@ impl Driver {
         let core = wire.link.core.clone();
         let now = milliseconds(wire.now());
         let mut shell = core.shared.requests.take();
-        while !wire.input.is_empty() {
+        // One received buffer can hold a thousand requests whose answers are ready at once.
+        while !wire.input.is_empty() && self.machine.wants_input(self.buf.len()) {
             let step = {
                 let mut heads = core.shared.heads.borrow_mut();
                 self.machine.handle_input(&mut heads, wire.input.bytes(), now)

@@ -14,6 +14,7 @@ use crate::{
     },
     core::Core,
     dispatch::{Begun, Table},
+    error::BodyError,
     request::{Link, Request},
     response::ChunkStream,
     websocket::upgrade::Upgrade,
@@ -52,6 +53,15 @@ pub(crate) struct Live {
     pub(crate) tunnel: Option<Rc<Link>>,
     /// Bytes of the streamed body that were announced and have not been made.
     pub(crate) length_left: Option<u64>,
+}
+
+impl Drop for Live {
+    /// However the stream ends, and the connection with it: who reads the body, a thread perhaps, learns it.
+    fn drop(&mut self) {
+        if let Some(inbound) = &self.inbound {
+            inbound.fail(BodyError::Disconnected);
+        }
+    }
 }
 
 impl Live {
