@@ -48,10 +48,7 @@ pub use self::{
     object::{MessageWriter, Receiver, Sender, Sending, WebSocket},
     options::{Origins, QueuePolicy},
     outgoing::{Outgoing, Prepared},
-    route::{
-        IntoSocketHandler, IsAsyncSocket, IsBlockingSocket, IsSocket, IsSocketRoute, WebSocketRoute,
-        websocket,
-    },
+    route::{IntoSocketHandler, IsAsyncSocket, IsBlockingSocket, IsSocket, IsSocketRoute, WebSocketRoute, websocket},
     state::{CloseFrame, Piece},
     topic::{Subscription, Topic},
     upgrade::SocketOutcome,
