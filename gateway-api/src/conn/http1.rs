@@ -36,7 +36,7 @@ pub(crate) enum Next {
     /// The peer has gone: there is nothing to close politely.
     Gone,
     /// A WebSocket from here on. The response that says so leaves with what the socket says first.
-    Upgrade(Box<Upgrade>, SendBuf),
+    Upgrade(Box<(Upgrade, SendBuf)>),
 }
 
 /// What a round over the input came to.
@@ -49,7 +49,7 @@ pub(crate) enum Flow {
     Exchange(Box<Exchange>),
     Close,
     Gone,
-    Upgrade(Box<Upgrade>, SendBuf),
+    Upgrade(Box<(Upgrade, SendBuf)>),
 }
 
 /// Serves a connection until it ends. Between requests this future holds the socket and the timer, and nothing else:
@@ -66,7 +66,7 @@ pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>) -> Next {
         match flow {
             Flow::Close => return Next::Close,
             Flow::Gone => return Next::Gone,
-            Flow::Upgrade(upgrade, buf) => return Next::Upgrade(upgrade, buf),
+            Flow::Upgrade(upgrade) => return Next::Upgrade(upgrade),
             Flow::Wait | Flow::Full | Flow::Exchange(_) => {}
         }
     }
@@ -215,7 +215,7 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
                 Drain::Close(_) => break Flow::Close,
             },
             Written::Whole(Then::Close(_) | Then::Switch) => break Flow::Close,
-            Written::Upgraded(upgrade) => break Flow::Upgrade(upgrade, std::mem::take(&mut buf)),
+            Written::Upgraded(upgrade) => break Flow::Upgrade(Box::new((*upgrade, std::mem::take(&mut buf)))),
             Written::Begun(payload, trailers) => {
                 let shared = std::mem::replace(&mut request, core.shared.requests.take());
                 let exchange = Exchange::of_handler(&core, shared, Begun::answered(route), inbound);

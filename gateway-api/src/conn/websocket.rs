@@ -18,6 +18,7 @@ use ringgate_runtime::{buffer::SendBuf, net::ByteStream, time::Instant};
 use std::{
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
@@ -25,6 +26,15 @@ use std::{
 
 /// Received pieces that one poll takes in; then the other connections of the core have their turn.
 const LEASES_PER_POLL_MAX: usize = 8;
+
+/// The same as [`serve`], in memory of its own: a connection without a WebSocket does not pay for it.
+pub(crate) fn begin<S: ByteStream>(
+    wire: &mut Wire<S>,
+    upgrade: Box<(Upgrade, SendBuf)>,
+) -> Pin<Box<impl Future<Output = Next> + use<'_, S>>> {
+    let (upgrade, buf) = *upgrade;
+    Box::pin(serve(wire, upgrade, buf))
+}
 
 /// Holds a conversation to its end. `buf` leaves ahead of everything: the response that accepted the handshake.
 ///
