@@ -198,6 +198,10 @@ impl Driver {
         let core = wire.link.core.clone();
         let mut state = self.socket.state.borrow_mut();
         if state.is_gone || (state.queued() == 0 && !state.machine.has_output()) {
+            if state.out.capacity() > 0 {
+                // Taken for something that was not said after all: nothing is held between messages.
+                core.handle().recycle_send_buf(std::mem::take(&mut state.out));
+            }
             return false;
         }
         if wire.stream.is_sending() {
