@@ -28,6 +28,7 @@ use std::{
 const LEASES_PER_POLL_MAX: usize = 8;
 
 /// The same as [`serve`], in memory of its own: a connection without a WebSocket does not pay for it.
+#[expect(clippy::boxed_local, reason = "unboxed it would be part of the connection's future")]
 pub(crate) fn begin<S: ByteStream>(
     wire: &mut Wire<S>,
     upgrade: Box<(Upgrade, SendBuf)>,
