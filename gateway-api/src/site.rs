@@ -231,7 +231,7 @@ mod tests {
             let listener = handle.listen(&"127.0.0.1:0".parse().unwrap()).unwrap();
             let stream = handle.connect(&listener.local_address().unwrap().unwrap()).await.unwrap();
             let (_, connection) = site.connection(stream, None, None);
-            assert!(size_of_val(&connection) <= 208, "the future has {} bytes", size_of_val(&connection));
+            assert!(size_of_val(&connection) <= 224, "the future has {} bytes", size_of_val(&connection));
             assert!(size_of::<Link>() <= 80);
         });
     }

@@ -121,7 +121,7 @@ impl Exchange {
         }
         let Ok(then) = then else { return Flow::Gone };
         if let Some(upgrade) = self.upgrade.take() {
-            return Flow::Upgrade(upgrade, std::mem::take(&mut self.buf));
+            return Flow::Upgrade(Box::new((*upgrade, std::mem::take(&mut self.buf))));
         }
         if self.flush_all(wire, machine).await.is_err() {
             wire.core().shared.counters.disconnects.up();

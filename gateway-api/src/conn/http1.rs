@@ -39,9 +39,9 @@ pub(crate) enum Next {
     /// The peer has gone: there is nothing to close politely.
     Gone,
     /// A WebSocket from here on. The response that says so leaves with what the socket says first.
-    Upgrade(Box<Upgrade>, SendBuf),
+    Upgrade(Box<(Upgrade, SendBuf)>),
     /// HTTP/2 from here on, the upgraded request being its first.
-    Http2(Box<Upgraded>, SendBuf),
+    Http2(Box<Upgraded>),
 }
 
 /// What a round over the input came to.
@@ -54,8 +54,8 @@ pub(crate) enum Flow {
     Exchange(Box<Exchange>),
     Close,
     Gone,
-    Upgrade(Box<Upgrade>, SendBuf),
-    Http2(Box<Upgraded>, SendBuf),
+    Upgrade(Box<(Upgrade, SendBuf)>),
+    Http2(Box<Upgraded>),
 }
 
 /// Serves a connection until it ends. Between requests this future holds the socket and the timer, and nothing else:
@@ -72,8 +72,8 @@ pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>) -> Next {
         match flow {
             Flow::Close => return Next::Close,
             Flow::Gone => return Next::Gone,
-            Flow::Upgrade(upgrade, buf) => return Next::Upgrade(upgrade, buf),
-            Flow::Http2(upgraded, buf) => return Next::Http2(upgraded, buf),
+            Flow::Upgrade(upgrade) => return Next::Upgrade(upgrade),
+            Flow::Http2(upgraded) => return Next::Http2(upgraded),
             Flow::Wait | Flow::Full | Flow::Exchange(_) => {}
         }
     }
@@ -202,7 +202,7 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
             && let Some(settings) = switch_to_http2(&core, machine, &mut buf, &request, facts)
         {
             let request = std::mem::replace(&mut request, core.shared.requests.take());
-            break Flow::Http2(Box::new(Upgraded { request, settings }), std::mem::take(&mut buf));
+            break Flow::Http2(Box::new(Upgraded { request, settings, buf: std::mem::take(&mut buf) }));
         }
         let begun = wire.table.begin(&core, &mut request);
         let route = begun.route;
@@ -228,7 +228,7 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
                 Drain::Close(_) => break Flow::Close,
             },
             Written::Whole(Then::Close(_) | Then::Switch) => break Flow::Close,
-            Written::Upgraded(upgrade) => break Flow::Upgrade(upgrade, std::mem::take(&mut buf)),
+            Written::Upgraded(upgrade) => break Flow::Upgrade(Box::new((*upgrade, std::mem::take(&mut buf)))),
             Written::Begun(payload, trailers) => {
                 let shared = std::mem::replace(&mut request, core.shared.requests.take());
                 let exchange = Exchange::of_handler(&core, shared, Begun::answered(route), inbound);

@@ -29,18 +29,14 @@ pub(crate) fn serve<S: ByteStream, G>(mut wire: Wire<S>, guard: G) -> impl Futur
             Some(Preface::Http1) => match http1::serve(&mut wire).await {
                 http1::Next::Close => &[],
                 http1::Next::Gone => return,
-                http1::Next::Upgrade(upgrade, buf) => {
-                    match Box::pin(websocket::serve(&mut wire, *upgrade, buf)).await {
-                        http1::Next::Close => &[],
-                        _ => return,
-                    }
-                }
-                http1::Next::Http2(upgraded, buf) => {
-                    match Box::pin(http2::serve_upgraded(&mut wire, *upgraded, buf)).await {
-                        http1::Next::Close => &[],
-                        _ => return,
-                    }
-                }
+                http1::Next::Upgrade(upgrade) => match websocket::begin(&mut wire, upgrade).await {
+                    http1::Next::Close => &[],
+                    _ => return,
+                },
+                http1::Next::Http2(upgraded) => match Box::pin(http2::serve_upgraded(&mut wire, *upgraded)).await {
+                    http1::Next::Close => &[],
+                    _ => return,
+                },
             },
             // Boxed: a connection of HTTP/1 does not pay for it.
             Some(Preface::Http2) => match Box::pin(http2::serve(&mut wire)).await {

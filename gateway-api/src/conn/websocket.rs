@@ -18,6 +18,7 @@ use ringgate_runtime::{buffer::SendBuf, net::ByteStream, time::Instant};
 use std::{
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
@@ -25,6 +26,16 @@ use std::{
 
 /// Received pieces that one poll takes in; then the other connections of the core have their turn.
 const LEASES_PER_POLL_MAX: usize = 8;
+
+/// The same as [`serve`], in memory of its own: a connection without a WebSocket does not pay for it.
+#[expect(clippy::boxed_local, reason = "unboxed it would be part of the connection's future")]
+pub(crate) fn begin<S: ByteStream>(
+    wire: &mut Wire<S>,
+    upgrade: Box<(Upgrade, SendBuf)>,
+) -> Pin<Box<impl Future<Output = Next> + use<'_, S>>> {
+    let (upgrade, buf) = *upgrade;
+    Box::pin(serve(wire, upgrade, buf))
+}
 
 /// Holds a conversation to its end. `buf` leaves ahead of everything: the response that accepted the handshake.
 ///
@@ -188,6 +199,10 @@ impl Driver {
         let core = wire.link.core.clone();
         let mut state = self.socket.state.borrow_mut();
         if state.is_gone || (state.queued() == 0 && !state.machine.has_output()) {
+            if state.out.capacity() > 0 {
+                // Taken for something that was not said after all: nothing is held between messages.
+                core.handle().recycle_send_buf(std::mem::take(&mut state.out));
+            }
             return false;
         }
         if wire.stream.is_sending() {

@@ -230,18 +230,18 @@ impl State {
             if self.is_skipping {
                 continue;
             }
-            self.assemble(&piece.bytes);
+            self.assemble(hub, &piece.bytes);
             if piece.last {
-                return Some((piece.kind, self.take_assembly().into()));
+                return Some((piece.kind, hub.message(self.take_assembly()).into()));
             }
         }
     }
 
-    fn assemble(&mut self, bytes: &[u8]) {
+    fn assemble(&mut self, hub: &Hub, bytes: &[u8]) {
         let expected = self.machine.frame_bytes_left().min(TRUSTED_BYTES_MAX) as usize;
         let assembly = &mut self.rare.get_or_insert_default().assembly;
         if assembly.is_empty() {
-            assembly.reserve_exact(bytes.len() + expected);
+            *assembly = hub.memory(bytes.len() + expected);
         }
         assembly.extend_from_slice(bytes);
     }
@@ -264,8 +264,8 @@ impl State {
         let mut piece = self.next_piece(hub, options, now_ms)?;
         if self.rare.as_ref().is_some_and(|rare| !rare.assembly.is_empty()) {
             // What was collected before belongs to the same message.
-            self.assemble(&piece.bytes);
-            piece.bytes = self.take_assembly().into();
+            self.assemble(hub, &piece.bytes);
+            piece.bytes = hub.message(self.take_assembly()).into();
             piece.first = true;
         }
         self.is_skipping = !piece.last;

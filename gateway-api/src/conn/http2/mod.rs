@@ -55,14 +55,16 @@ pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>) -> Next {
 pub(crate) struct Upgraded {
     pub(crate) request: Request,
     pub(crate) settings: UpgradeSettings,
+    /// Begins with the 101.
+    pub(crate) buf: SendBuf,
 }
 
-/// Serves a connection that was upgraded; `buf` begins with the 101.
-pub(crate) async fn serve_upgraded<S: ByteStream>(wire: &mut Wire<S>, upgraded: Upgraded, buf: SendBuf) -> Next {
+/// Serves a connection that was upgraded.
+pub(crate) async fn serve_upgraded<S: ByteStream>(wire: &mut Wire<S>, upgraded: Upgraded) -> Next {
     let limits = limits(wire);
     let (machine, key) = Connection::new_after_upgrade(limits, &upgraded.settings, milliseconds(wire.now()));
     let mut driver = Box::new(Driver::new(machine, wire));
-    driver.buf = buf;
+    driver.buf = upgraded.buf;
     let mut request = Some(upgraded.request);
     poll_fn(|cx| {
         if let Some(mut request) = request.take() {
