@@ -247,6 +247,12 @@ impl Inbound {
         state.pushed - state.queued as u64
     }
 
+    /// Driver: bytes that wait for their reader. Keeps `cx` to be woken when it takes some.
+    pub(crate) fn unread(&self, cx: &mut Context<'_>) -> usize {
+        let state = self.state.borrow();
+        state.forward.as_ref().map_or(state.queued, |pipe| pipe.watch(cx))
+    }
+
     /// Driver: a piece has come. `Err`: it is not wanted, for the reason given.
     pub(crate) fn push(&self, lease: Lease) -> Result<(), BodyError> {
         let mut state = self.state.borrow_mut();

@@ -101,6 +101,9 @@ pub struct Config {
     pub limits: Limits,
     /// How long.
     pub timeouts: Timeouts,
+    /// Takes `Upgrade: h2c` (RFC 7540 section 3.2). Off: a proxy in front that forwards the upgrade without knowing it
+    /// would be bypassed by everything behind the first request. HTTP/2 by its preface needs no upgrade.
+    pub is_h2c_upgraded: bool,
 }
 
 #[cfg(test)]

@@ -139,6 +139,13 @@ impl Gateway {
         self
     }
 
+    /// Takes `Upgrade: h2c`; see [`Config::is_h2c_upgraded`] for why it is off by default.
+    #[must_use]
+    pub fn upgrade_h2c(mut self, is_upgraded: bool) -> Self {
+        self.config.is_h2c_upgraded = is_upgraded;
+        self
+    }
+
     /// Sets the times.
     #[must_use]
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {

@@ -1,7 +1,7 @@
 //! From a function's signature to the world it runs in.
 
 use crate::{
-    blocking,
+    blocking::{self, run::BlockingFn},
     request::Request,
     response::{IntoResponse, Response},
 };
@@ -9,8 +9,6 @@ use std::{future::Future, pin::Pin, rc::Rc, sync::Arc};
 
 /// A response that is still being made.
 pub(crate) type ResponseFuture = Pin<Box<dyn Future<Output = Response>>>;
-/// A function of the crew.
-pub(crate) type BlockingFn = dyn Fn(blocking::Request) -> blocking::response::Portable + Send + Sync;
 
 /// A handler in its world. Made from a function by [`IntoHandler`].
 pub struct Handler {

@@ -258,6 +258,13 @@ impl Request {
         std::mem::take(&mut *self.inner.pushes.borrow_mut())
     }
 
+    /// Says that it is answered over HTTP/2 now.
+    pub(crate) fn go_over_to_http2(&mut self) {
+        if let Some(inner) = Rc::get_mut(&mut self.inner) {
+            inner.head.version = http::Version::HTTP_2;
+        }
+    }
+
     /// Makes it the request of a promise: `GET path`, without any field.
     pub(crate) fn promise(&mut self, authority: &str, path: &str) {
         let Some(inner) = Rc::get_mut(&mut self.inner) else { return };

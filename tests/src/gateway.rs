@@ -1,18 +1,21 @@
-//! A whole gateway under test, and a client that says and reads bytes, nothing cleverer.
+//! A whole gateway under test, and clients that say and read bytes, nothing cleverer.
 //!
-//! Tests are written against [`Wire`], so that a simulated one can stand in for sockets.
+//! Tests are written against [`Wire`]: a socket, or an end of a simulated connection. What both protocols can say is
+//! written against [`Talk`], and runs over HTTP/1 and HTTP/2.
 
-use ringgate::{App, Core, Gateway, RunningGateway};
-use ringgate_runtime::{
-    driver::DriverChoice,
-    executor::{Executor, ExecutorConfig},
-    net::Address,
-    sys::placement::Placement,
+pub mod http2;
+pub mod server;
+pub mod sim;
+
+pub use http2::Http2;
+pub use server::{
+    Ground, Server, drivers, grounds, in_every_world, on_every_driver, on_every_driver_with, on_every_kernel_driver,
+    seeds, start_gateway,
 };
+
 use std::{
     io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpStream},
-    time::{Duration, Instant},
 };
 
 /// One end of a connection, the client's.
@@ -48,6 +51,96 @@ impl Wire for TcpStream {
 
     fn finish(&mut self) {
         let _ = self.shutdown(Shutdown::Write);
+    }
+}
+
+impl Wire for Box<dyn Wire> {
+    fn say(&mut self, bytes: &[u8]) {
+        (**self).say(bytes);
+    }
+
+    fn hear(&mut self) -> Vec<u8> {
+        (**self).hear()
+    }
+
+    fn finish(&mut self) {
+        (**self).finish();
+    }
+}
+
+/// What is asked, in either protocol.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked<'a> {
+    /// Request line and fields as HTTP/1 has them, without `host`, framing, and the last empty line.
+    pub head: &'a str,
+    /// The body.
+    pub body: Option<&'a [u8]>,
+    /// Its length is not announced: chunked in HTTP/1.
+    pub is_streamed: bool,
+    /// Behind the body, which is streamed then.
+    pub trailers: &'a [(&'a str, &'a str)],
+}
+
+/// A client of either protocol.
+pub trait Talk {
+    /// Asks, and waits for the interim responses and the final one.
+    fn exchange(&mut self, asked: &Asked<'_>) -> (Vec<Answer>, Answer);
+
+    /// A request without a body.
+    fn ask(&mut self, head: &str) -> Answer {
+        self.exchange(&Asked { head, ..Asked::default() }).1
+    }
+
+    /// GET.
+    fn get(&mut self, target: &str) -> Answer {
+        self.ask(&format!("GET {target} HTTP/1.1"))
+    }
+
+    /// POST with a body of known length.
+    fn post(&mut self, target: &str, body: &[u8]) -> Answer {
+        let head = format!("POST {target} HTTP/1.1");
+        self.exchange(&Asked { head: &head, body: Some(body), ..Asked::default() }).1
+    }
+
+    /// POST with a body whose length is not announced.
+    fn post_streamed(&mut self, target: &str, body: &[u8]) -> Answer {
+        let head = format!("POST {target} HTTP/1.1");
+        self.exchange(&Asked { head: &head, body: Some(body), is_streamed: true, ..Asked::default() }).1
+    }
+}
+
+impl<W: Wire> Talk for Client<W> {
+    fn exchange(&mut self, asked: &Asked<'_>) -> (Vec<Answer>, Answer) {
+        let is_chunked = asked.is_streamed || !asked.trailers.is_empty();
+        let framing = match asked.body {
+            _ if is_chunked => "transfer-encoding: chunked\r\n".to_owned(),
+            Some(body) => format!("content-length: {}\r\n", body.len()),
+            None => String::new(),
+        };
+        self.wire.say(format!("{}\r\nhost: test\r\n{framing}\r\n", asked.head).as_bytes());
+        let body = asked.body.unwrap_or_default();
+        if is_chunked {
+            for piece in body.chunks(70_001) {
+                self.wire.say(format!("{:x};ext=1\r\n", piece.len()).as_bytes());
+                self.wire.say(piece);
+                self.wire.say(b"\r\n");
+            }
+            self.wire.say(b"0\r\n");
+            for (name, value) in asked.trailers {
+                self.wire.say(format!("{name}: {value}\r\n").as_bytes());
+            }
+            self.wire.say(b"\r\n");
+        } else {
+            self.wire.say(body);
+        }
+        let mut interim = Vec::new();
+        loop {
+            let answer = self.answer(asked.head.starts_with("HEAD "));
+            if answer.status >= 200 {
+                return (interim, answer);
+            }
+            interim.push(answer);
+        }
     }
 }
 
@@ -182,73 +275,5 @@ impl<W: Wire> Client<W> {
     /// True when the peer has ended the connection and nothing more was said.
     pub fn is_over(&mut self) -> bool {
         self.rest().is_empty()
-    }
-}
-
-/// A gateway on one core, on a driver, with an application.
-pub struct Server {
-    /// The gateway itself.
-    pub gateway: RunningGateway,
-    /// Which driver it runs on.
-    pub driver: DriverChoice,
-}
-
-impl Server {
-    /// Starts on a free port.
-    pub fn start(driver: DriverChoice, app: fn(&Core) -> App) -> Self {
-        Self::start_with(driver, app, |gateway| gateway)
-    }
-
-    /// Starts on a free port, configured further.
-    pub fn start_with(driver: DriverChoice, app: fn(&Core) -> App, configure: impl FnOnce(Gateway) -> Gateway) -> Self {
-        let gateway = Gateway::builder(app)
-            .listen(Address::Tcp(([127, 0, 0, 1], 0).into()))
-            .cores(Placement::Unpinned { count: 1 })
-            .driver(driver);
-        let gateway = configure(gateway).start().expect("the gateway starts");
-        Self { gateway, driver }
-    }
-
-    /// A new connection.
-    pub fn connect(&self) -> Client<TcpStream> {
-        let Some(Address::Tcp(address)) = self.gateway.addresses().first() else { panic!("a TCP address") };
-        let stream = TcpStream::connect(address).expect("the gateway listens");
-        stream.set_nodelay(true).expect("a TCP socket");
-        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out");
-        Client::new(stream)
-    }
-
-    /// The sum of a counter.
-    pub fn count(&self, name: &str) -> u64 {
-        self.gateway.metrics().get(name).expect("a counter of this name")
-    }
-
-    /// Waits until a counter has a value, for ten seconds.
-    pub fn await_count(&self, name: &str, value: u64) {
-        let begun = Instant::now();
-        while self.count(name) != value {
-            assert!(begun.elapsed() < Duration::from_secs(10), "{name} is {} and not {value}", self.count(name));
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-}
-
-/// The drivers of this machine: io_uring only where the kernel allows it.
-pub fn drivers() -> Vec<DriverChoice> {
-    let uring = ExecutorConfig { driver: DriverChoice::IoUring, ..ExecutorConfig::default() };
-    let mut drivers = vec![DriverChoice::Epoll];
-    if Executor::new(uring).is_ok() {
-        drivers.push(DriverChoice::IoUring);
-    } else {
-        eprintln!("io_uring is not to be had here: left out");
-    }
-    drivers
-}
-
-/// Runs a test against an application on every driver.
-pub fn on_every_driver(app: fn(&Core) -> App, test: impl Fn(&Server)) {
-    for driver in drivers() {
-        eprintln!("on {driver:?}");
-        test(&Server::start(driver, app));
     }
 }

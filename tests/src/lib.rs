@@ -2,4 +2,10 @@
 
 pub mod gateway;
 pub mod seccomp;
+pub mod source;
+
+/// What the first page promises compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
 pub mod websocket;

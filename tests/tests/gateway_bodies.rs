@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
-use ringgate::{App, BodyError, Chunk, Core, Limits, Request, Response, TrailersForm, blocking, post};
-use ringgate_tests::gateway::{Server, Wire, drivers, on_every_driver};
-use std::{io::Read, time::Duration};
+use ringgate::{App, BodyError, Chunk, Core, Request, Response, TrailersForm, blocking, post};
+use ringgate_tests::gateway::{Asked, Wire, http2::code, on_every_driver, on_every_driver_with};
+use std::io::Read;
 
 async fn echo(mut request: Request) -> Response {
     request.body_mut().set_bytes_max(u64::MAX);
@@ -79,6 +79,10 @@ impl futures_core::Stream for Pieces {
     }
 }
 
+fn bytes(request: &Request) -> usize {
+    request.query_value("bytes").expect("a number").parse().expect("a number")
+}
+
 fn app(_: &Core) -> App {
     App::new()
         .route("/echo", post(echo))
@@ -92,9 +96,10 @@ fn app(_: &Core) -> App {
         .route("/ignored-blocking", post(|_: blocking::Request| "ignored"))
         .route("/broken", broken)
         .route("/length", wrong_length)
-        .route("/pieces", |_: &Request| Response::stream(Pieces(1000)))
-        .route("/writer", |_: &Request| {
-            Response::writer(|out| (0..1000).try_for_each(|_| out.write_all(&[b'w'; 1000])))
+        .route("/pieces", |request: &Request| Response::stream(Pieces(bytes(request) / 10_000)))
+        .route("/writer", |request: &Request| {
+            let pieces = bytes(request) / 1000;
+            Response::writer(move |out| (0..pieces).try_for_each(|_| out.write_all(&[b'w'; 1000])))
         })
         .route("/writer-fails", |_: &Request| {
             Response::writer(|out| {
@@ -104,7 +109,7 @@ fn app(_: &Core) -> App {
             })
         })
         .route("/writer-panics", |_: &Request| Response::writer(|_| panic!("no more")))
-        .route("/big", |_: &Request| Response::bytes(vec![b'b'; 3_000_000]))
+        .route("/big", |request: &Request| Response::bytes(vec![b'b'; bytes(request)]))
         .route("/after", |_: &Request| "after")
 }
 
@@ -113,22 +118,15 @@ const POSTS: [&str; 4] = ["/echo", "/collect", "/collect-blocking", "/echo-block
 #[test]
 fn bodies_arrive_whole_in_every_world_and_framing() {
     on_every_driver(app, |server| {
-        let body: Vec<u8> = (0..300_000u32).map(|byte| byte as u8).collect();
+        let body: Vec<u8> = (0..server.scaled(300_000) as u32).map(|byte| byte as u8).collect();
         for target in POSTS {
-            let mut client = server.connect();
-            assert!(client.post(target, &body).body == body, "{target}");
-            assert_eq!(client.post(target, b"").body, b"", "{target}");
-            client
-                .wire
-                .say(format!("POST {target} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n").as_bytes());
-            for piece in body.chunks(70_001) {
-                client.wire.say(format!("{:x};ext=1\r\n", piece.len()).as_bytes());
-                client.wire.say(piece);
-                client.wire.say(b"\r\n");
+            for (protocol, mut client) in server.tongues() {
+                assert!(client.post(target, &body).body == body, "{target}, {protocol}");
+                assert_eq!(client.post(target, b"").body, b"", "{target}, {protocol}");
+                assert!(client.post_streamed(target, &body).body == body, "{target}, {protocol}, of unknown length");
+                assert_eq!(client.post_streamed(target, b"").body, b"", "{target}, {protocol}");
+                assert_eq!(client.get("/after").text(), "after", "{target}, {protocol}");
             }
-            client.wire.say(b"0\r\n\r\n");
-            assert!(client.answer(false).body == body, "{target}, chunked");
-            assert_eq!(client.get("/after").text(), "after", "{target}");
         }
     });
 }
@@ -150,35 +148,35 @@ fn a_body_byte_by_byte_is_the_same_body() {
 
 #[test]
 fn the_body_limit_is_exact_and_413_where_it_is_passed() {
-    for driver in drivers() {
-        let limits = || {
-            let mut limits = Limits::default();
-            limits.body_bytes_max = 1000;
-            limits.drain_bytes_max = 10_000;
-            limits.body_buffer_bytes_max = 4096;
-            limits
-        };
-        let server = Server::start_with(driver, app, |gateway| gateway.limits(limits()));
+    let configure = |config: &mut ringgate::Config| {
+        config.limits.body_bytes_max = 1000;
+        config.limits.drain_bytes_max = 10_000;
+        config.limits.body_buffer_bytes_max = 4096;
+    };
+    on_every_driver_with(app, configure, |server| {
         for target in ["/collect", "/collect-blocking"] {
-            let mut client = server.connect();
-            assert_eq!(client.post(target, &[1; 1000]).status, 200, "{target}");
-            let answer = client.post(target, &[1; 1001]);
-            assert_eq!(answer.status, 413, "{target}");
-            assert_eq!(client.get("/after").text(), "after", "a short rest is thrown away: {target}");
-            client
-                .wire
-                .say(format!("POST {target} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n").as_bytes());
-            client.wire.say(format!("3e9\r\n{}\r\n0\r\n\r\n", "x".repeat(1001)).as_bytes());
-            assert_eq!(client.answer(false).status, 413, "{target}, chunked");
+            for (protocol, mut client) in server.tongues() {
+                assert_eq!(client.post(target, &[1; 1000]).status, 200, "{target}, {protocol}");
+                assert_eq!(client.post(target, &[1; 1001]).status, 413, "{target}, {protocol}");
+                assert_eq!(client.get("/after").text(), "after", "a short rest is thrown away: {target}, {protocol}");
+                assert_eq!(client.post_streamed(target, &[1; 1001]).status, 413, "{target}, {protocol}, streamed");
+            }
             let answer = server.connect().post(target, &[1; 60_000]);
             assert_eq!(
                 (answer.status, answer.field("connection")),
                 (413, Some("close")),
                 "{target}, too long to drain"
             );
+            let mut client = server.connect_http2();
+            let id = client.open(&format!("POST {target} HTTP/2"), false);
+            client.send(id, &[1; 60_000], true);
+            assert_eq!(client.answer(id).status, 413, "{target}");
+            assert_eq!(client.get("/after").text(), "after", "a stream costs no connection: {target}");
         }
-        assert_eq!(server.connect().post("/echo", &[1; 50_000]).body.len(), 50_000, "the handler lifts the limit");
-    }
+        for (protocol, mut client) in server.tongues() {
+            assert_eq!(client.post("/echo", &[1; 50_000]).body.len(), 50_000, "{protocol}: the handler lifts it");
+        }
+    });
 }
 
 #[test]
@@ -221,12 +219,18 @@ fn h1_16_the_body_is_invited_when_it_is_read() {
 #[test]
 fn e_2_trailers_both_ways() {
     on_every_driver(app, |server| {
+        for (protocol, mut client) in server.tongues() {
+            let head = "POST /trailers-in HTTP/1.1";
+            let asked =
+                Asked { head, body: Some(b"abc"), trailers: &[("x-sum", "3"), ("x-other", "no")], ..Asked::default() };
+            assert_eq!(client.exchange(&asked).1.text(), "3 Some(\"3\")", "{protocol}");
+            let answer = client.ask("GET /trailers-out HTTP/1.1\r\nte: trailers\r\nconnection: te");
+            assert_eq!((answer.text(), &answer.trailers[..]), ("body", &[("x-sum".to_owned(), "4".to_owned())][..]));
+        }
         let mut client = server.connect();
         client.wire.say(b"POST /trailers-in HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n");
         client.wire.say(b"3\r\nabc\r\n0\r\nx-sum: 3\r\nhost: no\r\n\r\n");
         assert_eq!(client.answer(false).text(), "3 Some(\"3\")");
-        let answer = client.ask("GET /trailers-out HTTP/1.1\r\nte: trailers\r\nconnection: te");
-        assert_eq!((answer.text(), &answer.trailers[..]), ("body", &[("x-sum".to_owned(), "4".to_owned())][..]));
         let answer = client.get("/trailers-out");
         assert_eq!((answer.text(), answer.trailers.len()), ("body", 0), "not asked for, not sent");
         let mut client = server.connect();
@@ -238,15 +242,22 @@ fn e_2_trailers_both_ways() {
 #[test]
 fn streams_and_writers_go_out_whole_also_to_a_slow_reader() {
     on_every_driver(app, |server| {
-        for (target, bytes) in [("/pieces", 10_000_000), ("/writer", 1_000_000), ("/big", 3_000_000)] {
+        for (path, bytes) in [("/pieces", 10_000_000), ("/writer", 1_000_000), ("/big", 3_000_000)] {
+            let bytes = (server.scaled(bytes) / 10_000).max(1) * 10_000;
+            let target = format!("{path}?bytes={bytes}");
             let mut client = server.connect();
             client.wire.say(format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes());
-            std::thread::sleep(Duration::from_millis(50));
+            server.pass(50);
             assert_eq!(client.answer(false).body.len(), bytes, "{target}");
-            assert_eq!(client.get("/after").text(), "after");
-            let head = client.ask(&format!("HEAD {target} HTTP/1.1"));
-            assert_eq!(head.status, 200);
-            assert_eq!(client.get("/after").text(), "after", "HEAD {target} sends no body");
+            let mut client = server.connect_http2();
+            let id = client.begin(&target);
+            server.pass(50);
+            assert_eq!(client.answer(id).body.len(), bytes, "{target}, HTTP/2");
+            for (protocol, mut client) in server.tongues() {
+                let head = client.ask(&format!("HEAD {target} HTTP/1.1"));
+                assert_eq!((head.status, head.body.len()), (200, 0), "{protocol}");
+                assert_eq!(client.get("/after").text(), "after", "{protocol}: HEAD {target} sends no body");
+            }
         }
     });
 }
@@ -260,9 +271,14 @@ fn a_body_that_breaks_off_does_not_look_whole() {
             let text = String::from_utf8(client.rest()).unwrap();
             assert!(!text.ends_with("0\r\n\r\n"), "{target}: {text}");
             assert!(!text.ends_with("12345678") || target.ends_with('9'), "{target}: {text}");
+            let mut client = server.connect_http2();
+            let id = client.begin(target);
+            assert_eq!(client.finish(id).reset, Some(code::INTERNAL_ERROR), "{target}");
+            assert_eq!(client.get("/after").text(), "after", "only the stream: {target}");
         }
-        assert_eq!(server.connect().get("/length?length=8").text(), "12345678");
-        assert_eq!(server.connect().get("/after").text(), "after");
+        for (protocol, mut client) in server.tongues() {
+            assert_eq!(client.get("/length?length=8").text(), "12345678", "{protocol}");
+        }
     });
 }
 

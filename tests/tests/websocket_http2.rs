@@ -5,11 +5,10 @@ use ringgate::{
     websocket::{SocketError, WebSocket},
 };
 use ringgate_tests::{
-    gateway::{Client, Wire, drivers, on_every_driver},
+    gateway::{Client, Ground, Server, Wire, drivers, on_every_kernel_driver},
     websocket::{close, frame, frames, text},
 };
 use std::{
-    net::TcpStream,
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
     time::{Duration, Instant},
 };
@@ -91,13 +90,13 @@ fn connect(path: &str, protocol: &str, further: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// A client of HTTP/2 that keeps what came by kind.
-struct Connection {
-    wire: TcpStream,
+struct Connection<W> {
+    wire: W,
     heard: Vec<u8>,
 }
 
-impl Connection {
-    fn begin(client: Client<TcpStream>) -> Self {
+impl<W: Wire> Connection<W> {
+    fn begin(client: Client<W>) -> Self {
         let mut wire = client.wire;
         wire.say(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         wire.say(&frame2(SETTINGS, 0, 0, &[]));
@@ -174,11 +173,11 @@ const OK: u8 = 0x88;
 
 #[test]
 fn x_1_announced_only_where_there_is_a_websocket() {
-    on_every_driver(app, |server| {
+    on_every_kernel_driver(app, |server| {
         let settings = Connection::begin(server.connect()).settings();
         assert!(settings.contains(&(8, 1)), "{settings:?}");
     });
-    on_every_driver(without, |server| {
+    on_every_kernel_driver(without, |server| {
         let mut client = Connection::begin(server.connect());
         let settings = client.settings();
         assert!(!settings.contains(&(8, 1)), "{settings:?}");
@@ -189,7 +188,7 @@ fn x_1_announced_only_where_there_is_a_websocket() {
 
 #[test]
 fn x_2_echo_on_streams_beside_ordinary_ones() {
-    on_every_driver(app, |server| {
+    on_every_kernel_driver(app, |server| {
         let mut client = Connection::begin(server.connect());
         client.settings();
         for (stream, path) in [(1, "/ws"), (3, "/blocking")] {
@@ -232,7 +231,7 @@ fn x_2_echo_on_streams_beside_ordinary_ones() {
 
 #[test]
 fn refusals_on_a_stream() {
-    on_every_driver(app, |server| {
+    on_every_kernel_driver(app, |server| {
         let mut client = Connection::begin(server.connect());
         client.settings();
         let mut stream = 1;
@@ -265,7 +264,7 @@ fn refusals_on_a_stream() {
 /// RST_STREAM with CANCEL is an abort, in both directions; a handler that ends closes in good order.
 #[test]
 fn x_3_ends() {
-    on_every_driver(app, |server| {
+    on_every_kernel_driver(app, |server| {
         let mut client = Connection::begin(server.connect());
         client.settings();
         for (stream, end) in [(1, frame2(RST_STREAM, 0, 1, &8_u32.to_be_bytes())), (3, frame2(DATA, 1, 3, b""))] {
@@ -296,8 +295,8 @@ fn x_3_ends() {
 #[test]
 fn a_drain_closes_streams_with_1001() {
     for driver in drivers() {
-        let server = ringgate_tests::gateway::Server::start(driver, app);
-        let mut client = Connection::begin(server.connect());
+        let server = Server::start(Ground::Kernel(driver), app);
+        let mut client = Connection::begin(Client::new(server.socket()));
         client.settings();
         client.open(1, &connect("/ws", "websocket", &[]));
         let closer = std::thread::spawn(move || {
@@ -316,7 +315,7 @@ fn a_drain_closes_streams_with_1001() {
             }
             data
         });
-        let report = server.gateway.stop(Duration::from_secs(5)).unwrap();
+        let report = server.stop(Duration::from_secs(5)).report();
         assert_eq!(frames(&closer.join().unwrap()), [(0x88, vec![3, 233])]);
         assert_eq!(report.cut, 0, "{report:?}");
     }

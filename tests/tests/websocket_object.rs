@@ -7,7 +7,7 @@ use ringgate::{
 };
 use ringgate_runtime::{net::Address, sys::placement::Placement};
 use ringgate_tests::{
-    gateway::{Server, Wire, drivers, on_every_driver},
+    gateway::{Client, Ground, Server, Wire, drivers, on_every_kernel_driver, start_gateway},
     websocket::{close, frame, text},
 };
 use std::{
@@ -18,7 +18,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
     time::{Duration, Instant},
 };
-use tungstenite::{Message as Theirs, WebSocket as Client, client};
+use tungstenite::{Message as Theirs, WebSocket as TheirSocket, client};
 
 async fn echo(mut socket: WebSocket) -> Result<(), SocketError> {
     while let Some(message) = socket.recv().await {
@@ -201,8 +201,8 @@ impl Write for Patient {
     }
 }
 
-fn tungstenite(server: &Server, path: &str) -> Client<Patient> {
-    let Some(Address::Tcp(address)) = server.gateway.addresses().first() else { panic!("a TCP address") };
+fn tungstenite(server: &Server, path: &str) -> TheirSocket<Patient> {
+    let Some(Address::Tcp(address)) = server.gateway().addresses().first() else { panic!("a TCP address") };
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     client(format!("ws://test{path}"), Patient(stream)).unwrap().0
@@ -210,7 +210,7 @@ fn tungstenite(server: &Server, path: &str) -> Client<Patient> {
 
 #[test]
 fn every_kind_of_echo() {
-    on_every_driver(app, |server| {
+    on_every_kernel_driver(app, |server| {
         for path in ["/echo", "/echo-blocking", "/echo-stream", "/echo-pieces", "/echo-halves"] {
             let mut client = tungstenite(server, path);
             for size in [0, 1, 125, 126, 4_097, 65_535, 65_536, 700_000] {
@@ -238,7 +238,7 @@ fn every_kind_of_echo() {
 /// Small sends of one turn leave as one: the sends of the driver are counted.
 #[test]
 fn messages_that_came_together_are_answered_together() {
-    on_every_driver(app, |server| {
+    on_every_kernel_driver(app, |server| {
         let mut client = server.connect();
         client.open("/echo");
         client.wire.say(&text("x"));
@@ -256,7 +256,7 @@ fn messages_that_came_together_are_answered_together() {
 
 #[test]
 fn the_end_of_a_handler_closes() {
-    on_every_driver(app, |server| {
+    on_every_kernel_driver(app, |server| {
         for (path, code) in [("/leaves", 1000), ("/fails", 1011), ("/panics-blocking", 1011), ("/panics", 1011)] {
             let mut client = server.connect();
             client.open(path);
@@ -288,7 +288,7 @@ fn await_more(counter: &AtomicUsize, before: usize) {
 
 #[test]
 fn a_client_that_is_gone_is_noticed_in_both_worlds() {
-    on_every_driver(app, |server| {
+    on_every_kernel_driver(app, |server| {
         for path in ["/watches", "/watches-blocking"] {
             let before = LEFT.load(SeqCst);
             let mut client = server.connect();
@@ -303,7 +303,7 @@ fn a_client_that_is_gone_is_noticed_in_both_worlds() {
 
 #[test]
 fn prepared_messages_take_the_form_that_was_agreed_on() {
-    on_every_driver(app, |server| {
+    on_every_kernel_driver(app, |server| {
         let mut client = server.connect();
         client.open("/prepared");
         assert_eq!(client.text(), "hello ".repeat(50));
@@ -321,7 +321,7 @@ fn prepared_messages_take_the_form_that_was_agreed_on() {
 #[test]
 fn slow_readers_follow_the_policy() {
     for driver in drivers() {
-        let server = Server::start(driver, app);
+        let server = Server::start(Ground::Kernel(driver), app);
         SAID.store(0, SeqCst);
         let mut client = server.connect();
         client.open("/talks");
@@ -370,11 +370,11 @@ fn slow_readers_follow_the_policy() {
 #[test]
 fn a_drain_closes_with_1001() {
     for driver in drivers() {
-        let server = Server::start(driver, app);
+        let server = Server::start(Ground::Kernel(driver), app);
         let mut clients: Vec<_> = ["/echo", "/echo-blocking", "/echo-halves"]
             .into_iter()
             .map(|path| {
-                let mut client = server.connect();
+                let mut client = Client::new(server.socket());
                 client.open(path);
                 client.wire.say(&text("x"));
                 assert_eq!(client.text(), "x");
@@ -388,7 +388,7 @@ fn a_drain_closes_with_1001() {
                 assert!(client.is_over());
             }
         });
-        let report = server.gateway.stop(Duration::from_secs(5)).unwrap();
+        let report = server.stop(Duration::from_secs(5)).report();
         closer.join().unwrap();
         assert_eq!((report.open, report.cut), (3, 0), "{report:?}");
     }
@@ -420,10 +420,15 @@ fn rooms(_: &Core) -> App {
 #[test]
 fn topics_reach_all_subscribers_of_all_cores() {
     for driver in drivers() {
-        let server = Server::start_with(driver, rooms, |gateway| gateway.cores(Placement::Unpinned { count: 2 }));
+        let gateway = start_gateway(driver, rooms, |gateway| gateway.cores(Placement::Unpinned { count: 2 }));
+        let connect = || {
+            let stream = TcpStream::connect(gateway.addresses()[0].to_string()).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            Client::new(stream)
+        };
         let mut clients: Vec<_> = (0..12)
             .map(|number| {
-                let mut client = server.connect();
+                let mut client = connect();
                 let deflate = if number % 3 == 0 { "sec-websocket-extensions: permessage-deflate\r\n" } else { "" };
                 client.open_with("/room", deflate);
                 assert!(client.text().ends_with("here"));
@@ -457,7 +462,7 @@ fn topics_reach_all_subscribers_of_all_cores() {
 /// A subscriber that does not read costs bounded memory and holds up nobody.
 #[test]
 fn a_slow_subscriber_holds_up_nobody() {
-    on_every_driver(rooms, |server| {
+    on_every_kernel_driver(rooms, |server| {
         let (mut slow, mut quick, mut speaker) = (server.connect(), server.connect(), server.connect());
         slow.open("/slow-room");
         for client in [&mut quick, &mut speaker] {
@@ -466,7 +471,7 @@ fn a_slow_subscriber_holds_up_nobody() {
         }
         let line = "x".repeat(60_000);
         for _ in 0..400 {
-            speaker.wire.write_all(&text(&line)).unwrap();
+            speaker.wire.say(&text(&line));
             assert_eq!(quick.text().len(), line.len());
             assert_eq!(speaker.text().len(), line.len());
         }

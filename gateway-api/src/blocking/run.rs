@@ -1,8 +1,7 @@
 //! A blocking handler, seen from the core: a future like any other.
 
 use crate::{
-    blocking::{body::Body, request},
-    handler::BlockingFn,
+    blocking::{body::Body, request, response::Portable},
     request::Request,
     response::Response,
 };
@@ -14,6 +13,9 @@ use std::{
     pin::pin,
     sync::{Arc, PoisonError, atomic::Ordering},
 };
+
+/// A function of the crew.
+pub(crate) type BlockingFn = dyn Fn(request::Request) -> Portable + Send + Sync;
 
 /// Tells the thread that nobody waits any more, unless the answer was taken.
 struct Gone {

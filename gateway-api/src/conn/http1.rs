@@ -4,9 +4,11 @@ use crate::{
     body::{Body, Inbound},
     conn::{
         exchange::Exchange,
+        http2::Upgraded,
         output::{self, Written},
         wire::Wire,
     },
+    core::Core,
     dispatch::{Begun, Outcome},
     features::Features,
     request::{HeadBytes, Request},
@@ -20,6 +22,7 @@ use ringgate_protocols::{
         event::{Drain, Event, RequestFacts, Then},
         framing,
     },
+    http2::upgrade::UpgradeSettings,
 };
 use ringgate_runtime::{buffer::SendBuf, net::ByteStream};
 use std::{
@@ -37,6 +40,8 @@ pub(crate) enum Next {
     Gone,
     /// A WebSocket from here on. The response that says so leaves with what the socket says first.
     Upgrade(Box<(Upgrade, SendBuf)>),
+    /// HTTP/2 from here on, the upgraded request being its first.
+    Http2(Box<(Upgraded, SendBuf)>),
 }
 
 /// What a round over the input came to.
@@ -50,6 +55,7 @@ pub(crate) enum Flow {
     Close,
     Gone,
     Upgrade(Box<(Upgrade, SendBuf)>),
+    Http2(Box<(Upgraded, SendBuf)>),
 }
 
 /// Serves a connection until it ends. Between requests this future holds the socket and the timer, and nothing else:
@@ -67,6 +73,7 @@ pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>) -> Next {
             Flow::Close => return Next::Close,
             Flow::Gone => return Next::Gone,
             Flow::Upgrade(upgrade) => return Next::Upgrade(upgrade),
+            Flow::Http2(upgraded) => return Next::Http2(upgraded),
             Flow::Wait | Flow::Full | Flow::Exchange(_) => {}
         }
     }
@@ -191,6 +198,12 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
         if core.shared.draining.get() {
             machine.close_after_response();
         }
+        if facts.upgrade == UpgradeOffer::H2c
+            && let Some(settings) = switch_to_http2(&core, machine, &mut buf, &request, facts)
+        {
+            let request = std::mem::replace(&mut request, core.shared.requests.take());
+            break Flow::Http2(Box::new((Upgraded { request, settings }, std::mem::take(&mut buf))));
+        }
         let begun = wire.table.begin(&core, &mut request);
         let route = begun.route;
         let mut response = match begun.outcome {
@@ -233,6 +246,28 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
     core.shared.requests.give(request);
     set_deadline(wire, machine, was_idle, has_answered);
     flow
+}
+
+/// Sends 101 if the gateway takes `Upgrade: h2c` and the request may be upgraded: no body (RFC 7540 section 3.2), and
+/// exactly one valid `HTTP2-Settings`, named by `Connection` (section 3.2.1). Otherwise it is an ordinary request.
+#[cold]
+fn switch_to_http2(
+    core: &Core,
+    machine: &mut Connection,
+    buf: &mut SendBuf,
+    request: &Request,
+    facts: RequestFacts,
+) -> Option<UpgradeSettings> {
+    if !core.shared.config.is_h2c_upgraded || facts.body != framing::Body::None || !facts.http2_settings {
+        return None;
+    }
+    let mut values = request.fields().filter(|(name, _)| name.eq_ignore_ascii_case(b"http2-settings"));
+    let (Some((_, value)), None) = (values.next(), values.next()) else { return None };
+    let settings = UpgradeSettings::parse(value)?;
+    let h2c = http::HeaderValue::from_static("h2c");
+    machine.send_switch(buf.tail(), b"", [(&http::header::UPGRADE, &h2c)]).ok()?;
+    core.shared.counters.response(http::StatusCode::SWITCHING_PROTOCOLS);
+    Some(settings)
 }
 
 /// Idle from now on, or in a head that began now; a head that goes on, and the first one since accept, keep their time.

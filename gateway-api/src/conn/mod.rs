@@ -33,6 +33,10 @@ pub(crate) fn serve<S: ByteStream, G>(mut wire: Wire<S>, guard: G) -> impl Futur
                     http1::Next::Close => &[],
                     _ => return,
                 },
+                http1::Next::Http2(upgraded) => match http2::begin_upgraded(&mut wire, upgraded).await {
+                    http1::Next::Close => &[],
+                    _ => return,
+                },
             },
             // Boxed: a connection of HTTP/1 does not pay for it.
             Some(Preface::Http2) => match Box::pin(http2::serve(&mut wire)).await {

@@ -186,7 +186,10 @@ impl Decoder {
             let place = fixed::PLACES[index];
             let length = usize::from(place.name_length) + usize::from(place.value_length);
             text.append(&fixed::TEXT, usize::from(place.start), length);
-            (usize::from(place.name_length), length, place.kind, index as u8)
+            // The entries without a value stand for their names; whole, two of them break the grammar of their value.
+            let is_malformed = place.value_length == 0 && matches!(place.kind, Kind::Authority | Kind::Host);
+            let kind = if is_malformed { Kind::Malformed } else { place.kind };
+            (usize::from(place.name_length), length, kind, index as u8)
         } else {
             let Some(entry) = self.table.locate(index - fixed::COUNT - 1) else { return Err(DecodeFault::Index) };
             let length = entry.name_length + entry.value_length;
@@ -305,6 +308,20 @@ mod tests {
             fields.push((field.name.of(bytes).to_vec(), field.value.of(bytes).to_vec()));
         })?;
         Ok(fields)
+    }
+
+    /// Found by fuzzing: the entry itself has no host.
+    #[test]
+    fn a_whole_entry_without_a_value_is_judged_as_a_literal_would_be() {
+        for index in 1..=61_u8 {
+            let (mut whole, mut literal) = (vec![], vec![]);
+            let mut text = Text::default();
+            Decoder::new(4096).decode(&[0x80 | index], &mut text, WIDE, |_, field| whole.push(field)).unwrap();
+            let (name, value) = (whole[0].name.of(text.as_slice()), whole[0].value.of(text.as_slice()));
+            let block = [&[0, name.len() as u8], name, &[value.len() as u8], value].concat();
+            Decoder::new(4096).decode(&block, &mut Text::default(), WIDE, |_, field| literal.push(field)).unwrap();
+            assert_eq!(whole[0].kind, literal[0].kind, "entry {index}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What a field name means to HTTP/2, found once per name and remembered with table entries.
 
+use crate::http::target::is_authority;
+
 /// The meaning of a field name. Entries of the dynamic table keep it, so that a field sent by index is neither
 /// classified nor checked again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -100,7 +102,7 @@ pub fn value_fits(kind: Kind, value: &[u8]) -> bool {
             });
             !bad && matches!(value, [b'/', ..] | b"*")
         }
-        Kind::Authority | Kind::Host => authority_fits(value),
+        Kind::Authority | Kind::Host => is_authority(value).is_some(),
         Kind::Scheme => {
             value.first().is_some_and(u8::is_ascii_alphabetic)
                 && value.iter().all(|&byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
@@ -111,40 +113,6 @@ pub fn value_fits(kind: Kind, value: &[u8]) -> bool {
         _ => value_is_well_formed(value),
     }
 }
-
-/// `host [":" port]` (RFC 9110 section 7.2): no userinfo, no list, no empty host, at most five digits of port.
-fn authority_fits(value: &[u8]) -> bool {
-    let host_end = match value {
-        [b'[', rest @ ..] => {
-            let Some(close) = rest.iter().position(|&byte| byte == b']') else { return false };
-            let Ok(address) = std::str::from_utf8(&rest[..close]) else { return false };
-            if address.parse::<std::net::Ipv6Addr>().is_err() {
-                return false;
-            }
-            close + 2
-        }
-        _ => value.iter().position(|&byte| !HOST_BYTES[usize::from(byte)]).unwrap_or(value.len()),
-    };
-    host_end > 0
-        && match &value[host_end..] {
-            [] => true,
-            [b':', port @ ..] => port.len() <= 5 && port.iter().all(u8::is_ascii_digit),
-            _ => false,
-        }
-}
-
-/// Bytes of a registered name or IPv4 address (RFC 3986 section 3.2.2). Without the comma: a list of hosts is what two
-/// joined fields look like.
-static HOST_BYTES: [bool; 256] = {
-    let mut table = [false; 256];
-    let allowed = b"-._~%!$&'()*+;=0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let mut index = 0;
-    while index < allowed.len() {
-        table[allowed[index] as usize] = true;
-        index += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests {

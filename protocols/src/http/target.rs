@@ -79,7 +79,7 @@ pub fn is_authority(authority: &[u8]) -> Option<bool> {
             let close = rest.iter().position(|&byte| byte == b']')?;
             let address = std::str::from_utf8(&rest[..close]).ok()?;
             // RFC 3986 also has IPvFuture; nobody has ever registered a version of it.
-            address.parse::<std::net::Ipv6Addr>().ok()?;
+            address.parse::<core::net::Ipv6Addr>().ok()?;
             close + 2
         }
         _ => {

@@ -4,7 +4,7 @@
 //! Two things need `unsafe`: calling a function that was compiled for instructions the processor may not have, and
 //! loading a vector from a pointer.
 //!
-//! - *Instructions.* A value of [`avx2::Avx2`] or [`sse42::Sse42`] is proof that the processor has them: [`dispatch`]
+//! - *Instructions.* A value of `avx2::Avx2` or `sse42::Sse42` is proof that the processor has them: `dispatch`
 //!   makes such a value only after asking the processor, and nobody else can make one (the field is private to this
 //!   room). Every method that needs the instructions takes the value as `self`.
 //! - *Loads.* Every vector is loaded from a reference to an array of exactly its size, which safe code took out of the
@@ -15,7 +15,7 @@
 //!   for an instruction set is unsafe, and it stands behind the question whether the processor has that set.
 //!
 //! # How it stays cheap
-//! A [`Job`] is compiled once per instruction set with everything inlined, so that the choice is made once for each
+//! A `Job` is compiled once per instruction set with everything inlined, so that the choice is made once for each
 //! head and not once for each token. The choice itself is one relaxed load of a byte.
 //!
 //! Every kernel has a scalar twin, and the tests compare them over every byte value, place and length.

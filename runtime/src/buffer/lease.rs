@@ -15,10 +15,10 @@ use crate::buffer::receive::ReceivePool;
 ///
 /// ```
 /// use ringgate_runtime::buffer::Lease;
-/// let mut lease = Lease::from_vec(b"GET / HTTP/1.1".to_vec());
-/// let method = lease.slice(0..3);
+/// let mut lease = Lease::from_vec(b"one two".to_vec());
+/// let first = lease.slice(0..3);
 /// lease.advance(4);
-/// assert_eq!((&method[..], &lease[..1]), (&b"GET"[..], &b"/"[..]));
+/// assert_eq!((&first[..], &lease[..]), (&b"one"[..], &b"two"[..]));
 /// ```
 pub struct Lease {
     start: NonNull<u8>,

@@ -5,11 +5,12 @@
 
 mod outbound;
 mod pieces;
+mod requests;
+mod responses;
 mod stream;
 mod tunnel;
 
 use crate::{
-    body::{Body, Inbound},
     conn::{
         http1::Next,
         http2::{
@@ -19,44 +20,80 @@ use crate::{
         wire::{Gone, Wire},
     },
     core::Core,
+    dispatch::Table,
     error::BodyError,
-    features::Features,
     request::{Request, header_map},
-    response::{Payload, Response},
 };
-use http::{HeaderName, Method, StatusCode, header};
-use ringgate_protocols::http2::{
-    connection::{Connection, Event, Promise},
-    reason::Reason,
-    request::RequestHead,
-    stream::StreamKey,
+use http::Method;
+use ringgate_protocols::{
+    http2::{
+        connection::{Connection, Event},
+        stream::StreamKey,
+        upgrade::UpgradeSettings,
+    },
+    limits::Http2Limits,
 };
-use ringgate_runtime::{
-    buffer::{Lease, SendBuf},
-    net::ByteStream,
-    time::Instant,
-};
+use ringgate_runtime::{buffer::SendBuf, net::ByteStream, time::Instant};
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
+    pin::Pin,
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
 };
-
-/// A body up to this size is copied behind its head: cheaper than one more piece in the send.
-const COPIED_BYTES_MAX: usize = 4096;
 
 /// Received pieces that one poll takes in; then the other connections of the core have their turn.
 const LEASES_PER_POLL_MAX: usize = 8;
 
 /// Serves a connection whose preface announced HTTP/2, to its end.
 pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>) -> Next {
-    let mut limits = wire.core().shared.config.limits.http2.clone();
+    let machine = Connection::new(limits(wire), milliseconds(wire.now()));
+    let mut driver = Box::new(Driver::new(machine, wire));
+    poll_fn(|cx| driver.poll(wire, cx)).await
+}
+
+/// A request that asked for HTTP/2 by `Upgrade: h2c`, and got it.
+pub(crate) struct Upgraded {
+    pub(crate) request: Request,
+    pub(crate) settings: UpgradeSettings,
+}
+
+/// The same as [`serve_upgraded`], in memory of its own: a connection of HTTP/1 does not pay for it.
+#[expect(clippy::boxed_local, reason = "unboxed it would be part of the connection's future")]
+pub(crate) fn begin_upgraded<S: ByteStream>(
+    wire: &mut Wire<S>,
+    upgraded: Box<(Upgraded, SendBuf)>,
+) -> Pin<Box<impl Future<Output = Next> + use<'_, S>>> {
+    let (upgraded, buf) = *upgraded;
+    Box::pin(serve_upgraded(wire, upgraded, buf))
+}
+
+/// Serves a connection that was upgraded; `buf` begins with the 101.
+async fn serve_upgraded<S: ByteStream>(wire: &mut Wire<S>, upgraded: Upgraded, buf: SendBuf) -> Next {
+    let limits = limits(wire);
+    let (machine, key) = Connection::new_after_upgrade(limits, &upgraded.settings, milliseconds(wire.now()));
+    let mut driver = Box::new(Driver::new(machine, wire));
+    driver.buf = buf;
+    let mut request = Some(upgraded.request);
+    poll_fn(|cx| {
+        if let Some(mut request) = request.take() {
+            request.go_over_to_http2();
+            // Section 3.2 of RFC 7540: our SETTINGS come first, then the response on stream 1.
+            driver.machine.poll_output(driver.buf.tail());
+            let is_head = *request.method() == Method::HEAD;
+            let shell = driver.dispatch(wire, cx, request, key, is_head, None);
+            wire.core().shared.requests.give(shell);
+        }
+        driver.poll(wire, cx)
+    })
+    .await
+}
+
+fn limits<S>(wire: &Wire<S>) -> Http2Limits {
+    let mut limits = wire.link.core.shared.config.limits.http2.clone();
     // RFC 8441 section 3: announced only where there is something to connect to.
     limits.connect_protocol &= wire.table.has_websocket;
-    let machine = Connection::new(limits, milliseconds(wire.now()));
-    let mut driver = Box::new(Driver::new(machine, wire.now()));
-    poll_fn(|cx| driver.poll(wire, cx)).await
+    limits
 }
 
 /// What a connection holds while it lives.
@@ -68,16 +105,19 @@ pub(crate) struct Driver {
     /// Streams whose request body is under way.
     receiving: Vec<StreamKey>,
     notices: Rc<Notices>,
+    table: Rc<Table>,
     /// What leaves next.
     buf: SendBuf,
     send_deadline: Instant,
+    /// When the first of the request bodies that are waited for is too slow.
+    body_deadline: Option<Instant>,
     /// Since when no stream is open.
     idle_since: Instant,
     is_draining: bool,
 }
 
 impl Driver {
-    fn new(machine: Connection, now: Instant) -> Self {
+    fn new<S: ByteStream>(machine: Connection, wire: &Wire<S>) -> Self {
         Self {
             machine,
             streams: Vec::new(),
@@ -86,7 +126,9 @@ impl Driver {
             notices: Rc::default(),
             buf: SendBuf::default(),
             send_deadline: Instant::default(),
-            idle_since: now,
+            body_deadline: None,
+            idle_since: wire.now(),
+            table: wire.table.clone(),
             is_draining: false,
         }
     }
@@ -106,7 +148,7 @@ impl Driver {
         }
         let received = self.receive(wire, cx);
         self.listen(wire, cx);
-        self.release(cx);
+        self.release(wire, cx);
         if received == Received::Gone || self.send(wire, cx).is_err() {
             self.cancel_all(wire.core());
             return Poll::Ready(Next::Gone);
@@ -245,97 +287,6 @@ impl Driver {
         keys.into_iter().for_each(|key| self.forget(key, BodyError::Disconnected));
     }
 
-    /// A request: dispatched, and answered at once if its handler is ready at once. Gives a shell for the next one.
-    fn request<S: ByteStream>(
-        &mut self,
-        wire: &Wire<S>,
-        cx: &mut Context<'_>,
-        mut request: Request,
-        key: StreamKey,
-        head: Box<RequestHead>,
-        end_stream: bool,
-    ) -> Request {
-        let config = &wire.link.core.shared.config;
-        let (declared, is_head) = (head.content_length, head.head.method == Method::HEAD);
-        request.adopt(head);
-        let inbound = (!end_stream).then(|| {
-            let inbound = Inbound::new(declared, config.limits.body_bytes_max, config.limits.body_buffer_bytes_max);
-            self.receiving.push(key);
-            inbound
-        });
-        self.dispatch(wire, cx, request, key, is_head, inbound)
-    }
-
-    /// Begins the handler of a request that has come or was promised.
-    fn dispatch<S: ByteStream>(
-        &mut self,
-        wire: &Wire<S>,
-        cx: &mut Context<'_>,
-        mut request: Request,
-        key: StreamKey,
-        is_head: bool,
-        inbound: Option<Rc<Inbound>>,
-    ) -> Request {
-        let core = &wire.link.core;
-        let config = &core.shared.config;
-        let timeout = config.timeouts.request_timeout_ms;
-        let deadline = (timeout > 0).then(|| wire.now() + Duration::from_millis(timeout));
-        wire.link.promises_left.set(self.machine.promises_left());
-        let features = Features {
-            trailers: true,
-            early_hints: true,
-            push: key.id().is_client() && self.machine.can_push(),
-            streaming: true,
-            full_duplex: inbound.is_some(),
-            keep_alive: !self.is_draining,
-            multiplexed: true,
-            websocket: request.connect_protocol() == Some(b"websocket"),
-            ..Features::default()
-        };
-        request.attach(&wire.link, features, deadline);
-        if let Some(inbound) = &inbound {
-            request.set_body(Body::new(inbound.clone()));
-        }
-        let mut begun = wire.table.begin(core, &mut request);
-        let polled = if inbound.is_some() { begun.take_ready() } else { wire.table.poll(core, &mut begun, cx) };
-        match polled {
-            Poll::Ready(mut response) => {
-                wire.table.finish(core, &begun, &request, &mut response);
-                if inbound.is_some() || request.has_hints() {
-                    let mut live = Live::new(key, is_head);
-                    live.inbound = inbound;
-                    self.insert(live);
-                    self.hints(wire, cx, &request, key, &mut response);
-                }
-                request.set_answered();
-                self.respond(wire, key, is_head, response);
-            }
-            Poll::Pending => {
-                let mut live = Live::new(key, is_head);
-                live.expects_continue = inbound.is_some() && request.header("expect") == Some(b"100-continue");
-                live.inbound = inbound;
-                live.request = Some(request.share());
-                live.begin(wire, begun, request.share(), &self.notices);
-                self.insert(live);
-            }
-        }
-        if request.is_unshared() { request } else { core.shared.requests.take() }
-    }
-
-    fn data(&mut self, key: StreamKey, lease: Lease, end_stream: bool) {
-        let length = lease.len();
-        let Some(live) = self.live(key) else { return self.machine.release_capacity(key, length) };
-        let Some(inbound) = live.inbound.clone() else { return self.machine.release_capacity(key, length) };
-        if length > 0 && inbound.push(lease).is_err() {
-            live.released += length as u64;
-            self.machine.release_capacity(key, length);
-        }
-        if end_stream {
-            inbound.finish(None);
-            self.receiving.retain(|other| *other != key);
-        }
-    }
-
     /// What the streams' tasks have left.
     fn listen<S: ByteStream>(&mut self, wire: &Wire<S>, cx: &mut Context<'_>) {
         for (key, notice) in self.notices.take(cx) {
@@ -352,180 +303,9 @@ impl Driver {
                         self.hints(wire, cx, &request, key, &mut response);
                         request.set_answered();
                     }
-                    self.respond(wire, key, is_head, response);
+                    self.respond(&wire.link, key, is_head, response);
                 }
                 Notice::Body => self.offer(&wire.link.core, key),
-            }
-        }
-    }
-
-    /// Early hints go out as 103, pushes as promises.
-    fn interim<S: ByteStream>(&mut self, wire: &Wire<S>, cx: &mut Context<'_>, request: &Request, key: StreamKey) {
-        for path in request.take_pushes() {
-            self.push(wire, cx, request, key, &path);
-        }
-        let links = request.take_hints();
-        if links.is_empty() {
-            return;
-        }
-        let fields = links.iter().map(|link| (&header::LINK, link));
-        // Too late, or the stream is gone: hints are only hints.
-        let _ = self.machine.send_interim(self.buf.tail(), key, StatusCode::EARLY_HINTS, fields);
-    }
-
-    /// Promises `GET path` on the parent's stream and answers it like a request that came.
-    fn push<S: ByteStream>(
-        &mut self,
-        wire: &Wire<S>,
-        cx: &mut Context<'_>,
-        parent: &Request,
-        key: StreamKey,
-        path: &str,
-    ) {
-        let authority = parent.authority();
-        let promise = Promise { method: &Method::GET, scheme: "http", authority, path };
-        // Refused: the stream or the connection is ending, and with it the page that needs the resource.
-        let Ok(promised) = self.machine.push_promise(self.buf.tail(), key, promise, []) else { return };
-        let core = &wire.link.core;
-        let mut request = core.shared.requests.take();
-        request.promise(authority, path);
-        let shell = self.dispatch(wire, cx, request, promised, false, None);
-        core.shared.requests.give(shell);
-    }
-
-    /// The same, ahead of the final response.
-    fn hints<S: ByteStream>(
-        &mut self,
-        wire: &Wire<S>,
-        cx: &mut Context<'_>,
-        request: &Request,
-        key: StreamKey,
-        response: &mut Response,
-    ) {
-        if request.has_hints() {
-            self.interim(wire, cx, request, key);
-            request.take_hints().into_iter().for_each(|link| response.append(header::LINK, link));
-        }
-    }
-
-    /// Writes a response, as far as it is at hand; the rest of its body waits for the machine's grants.
-    fn respond<S: ByteStream>(&mut self, wire: &Wire<S>, key: StreamKey, is_head: bool, mut response: Response) {
-        let core = &wire.link.core;
-        core.shared.counters.response(response.status);
-        let body = std::mem::take(&mut response.body);
-        let length = body.length();
-        // Section 6.4.5 and 15.4.5 of RFC 9110: these never have a body.
-        let is_bodiless = matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let has_body = !is_head && !is_bodiless && length != Some(0);
-        // A length of zero may stand for "not made": HEAD and 304 say nothing rather than a length GET would not have.
-        let announced = length.filter(|length| !is_bodiless && (*length > 0 || !is_head));
-        let copied = body.at_hand().filter(|bytes| has_body && bytes.len() <= COPIED_BYTES_MAX);
-        let sent = core.shared.with_values(announced, response.content_type, |ours| {
-            let replaced = |name: &HeaderName| ours.iter().any(|(known, _)| *known == name);
-            let theirs = response.fields.iter().filter(|(name, _)| !replaced(name)).map(|(name, value)| (name, value));
-            let fields = ours.iter().copied().chain(theirs);
-            let out = self.buf.tail();
-            match copied {
-                Some(bytes) => self.machine.send_response_with_body(out, key, response.status, fields, bytes),
-                None => self.machine.send_response(out, key, response.status, fields, !has_body).map(|()| 0),
-            }
-        });
-        let is_whole = match (&sent, copied) {
-            (Ok(taken), Some(bytes)) => *taken == bytes.len(),
-            (Ok(_), None) => !has_body,
-            // The stream is gone: its reset has been told or will be.
-            (Err(_), _) => true,
-        };
-        if is_whole {
-            return self.end(key);
-        }
-        let is_offered = copied.is_some();
-        let notices = self.notices.clone();
-        if self.live(key).is_none() {
-            self.insert(Live::new(key, is_head));
-        }
-        let Some(live) = self.live(key) else { return };
-        live.task = None;
-        match body {
-            Payload::Stream { chunks, .. } => {
-                live.stream(core, chunks, response.trailers, &notices);
-                self.offer(core, key);
-            }
-            Payload::Upgrade(upgrade) => live.open(wire, *upgrade, &notices),
-            body => {
-                live.pieces.extend(body.into_piece());
-                let bytes = live.pieces.len();
-                if !is_offered && self.machine.offer(self.buf.tail(), key, bytes, true).is_err() {
-                    return self.end(key);
-                }
-                // The handler is done; what was offered still goes out.
-                self.machine.stream_done(key);
-            }
-        }
-    }
-
-    /// Tells the machine what a streamed body has come to.
-    fn offer(&mut self, core: &Core, key: StreamKey) {
-        let Some(live) = self.streams.get_mut(key.slot()).and_then(Option::as_deref_mut) else { return };
-        let Some(outbound) = live.outbound.as_ref().filter(|_| live.key == key && !live.is_complete) else { return };
-        let fresh = outbound.take();
-        let bytes = fresh.pieces.len();
-        live.pieces.append(fresh.pieces);
-        if let Some(Err(_)) = fresh.end {
-            if live.tunnel.is_some() {
-                // RFC 8441 section 5: the abort of a connection.
-                self.machine.reset(key, Reason::CANCEL);
-            } else {
-                core.shared.counters.responses_misused.up();
-                self.machine.reset(key, Reason::INTERNAL_ERROR);
-            }
-            return self.end(key);
-        }
-        let is_last = fresh.end.is_some() && fresh.trailers.is_none();
-        live.trailers = fresh.trailers;
-        live.is_complete = fresh.end.is_some();
-        let is_empty = live.pieces.len() == 0;
-        if (bytes > 0 || is_last) && self.machine.offer(self.buf.tail(), key, bytes, is_last).is_err() {
-            return self.end(key);
-        }
-        match (is_empty, &live.trailers) {
-            (true, Some(_)) => self.trailers(key),
-            (true, None) if is_last => self.end(key),
-            (_, _) if is_last => self.machine.stream_done(key),
-            _ => {}
-        }
-    }
-
-    /// The body is out: trailers end the stream.
-    fn trailers(&mut self, key: StreamKey) {
-        let trailers = self.live(key).and_then(|live| live.trailers.take());
-        let fields = trailers.iter().flat_map(|fields| fields.iter());
-        if self.machine.send_trailers(self.buf.tail(), key, fields).is_err() {
-            self.machine.reset(key, Reason::INTERNAL_ERROR);
-        }
-        self.end(key);
-    }
-
-    /// The exchange is over on our side.
-    fn end(&mut self, key: StreamKey) {
-        self.forget(key, BodyError::Disconnected);
-        self.machine.stream_done(key);
-    }
-
-    /// Gives windows back for what readers have taken, and asks for bodies that are waited for.
-    fn release(&mut self, cx: &mut Context<'_>) {
-        for key in &self.receiving {
-            let Some(live) = self.streams.get_mut(key.slot()).and_then(Option::as_deref_mut) else { continue };
-            let Some(inbound) = live.inbound.as_ref().filter(|_| live.key == *key) else { continue };
-            let consumed = inbound.watch(cx);
-            if consumed > live.released {
-                self.machine.release_capacity(*key, (consumed - live.released) as usize);
-                live.released = consumed;
-            }
-            if live.expects_continue && inbound.poll_wanted(cx).is_ready() {
-                live.expects_continue = false;
-                // Too late when the response has begun: then nobody waits for it.
-                let _ = self.machine.send_interim(self.buf.tail(), *key, StatusCode::CONTINUE, []);
             }
         }
     }
@@ -533,6 +313,8 @@ impl Driver {
     /// Sends what windows and priorities allow: one send at a time, and then the next.
     fn send<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Result<(), Gone> {
         let output_bytes_max = wire.core().shared.config.limits.output_bytes_max;
+        // What the protocol has to say waits for the send in flight too, also where no stream does.
+        self.machine.poll_output(self.buf.tail());
         loop {
             if wire.stream.is_sending() {
                 if self.live == 0 && self.buf.is_empty() {
@@ -591,7 +373,9 @@ impl Driver {
             let idle = is_idle.then(|| self.idle_since + Duration::from_millis(timeouts.idle_timeout_ms));
             let machine = self.machine.poll_timeout().map(|due| Instant::from_nanos((due + 1) * 1_000_000));
             let send = wire.stream.is_sending().then_some(self.send_deadline);
-            let Some(first) = [idle, machine, send].into_iter().flatten().min() else { return Poll::Pending };
+            let Some(first) = [idle, machine, send, self.body_deadline].into_iter().flatten().min() else {
+                return Poll::Pending;
+            };
             wire.deadline = first;
             if wire.poll_deadline(cx).is_pending() {
                 return Poll::Pending;
@@ -602,7 +386,10 @@ impl Driver {
                 self.cancel_all(wire.core());
                 return Poll::Ready(Next::Gone);
             }
-            if idle == Some(first) {
+            if self.body_deadline == Some(first) {
+                self.end_slow_bodies(&wire.link, now);
+                self.release(wire, cx);
+            } else if idle == Some(first) {
                 counters.timeouts_idle.up();
                 self.is_draining = true;
                 self.machine.drain(milliseconds(now));

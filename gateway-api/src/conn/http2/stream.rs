@@ -13,14 +13,14 @@ use crate::{
         wire::Wire,
     },
     core::Core,
-    dispatch::Begun,
+    dispatch::{Begun, Table},
     request::{Link, Request},
     response::ChunkStream,
     websocket::upgrade::Upgrade,
 };
 use http::HeaderMap;
 use ringgate_protocols::http2::stream::StreamKey;
-use ringgate_runtime::{buffer::SendBuf, net::ByteStream, task::JoinHandle};
+use ringgate_runtime::{buffer::SendBuf, net::ByteStream, task::JoinHandle, time::Instant};
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
@@ -35,6 +35,9 @@ pub(crate) struct Live {
     pub(crate) inbound: Option<Rc<Inbound>>,
     /// Bytes of the request body whose window was given back.
     pub(crate) released: u64,
+    /// Since when the client is waited for, and bytes of the body that have come since: it must keep to the minimum
+    /// rate.
+    pub(crate) waiting: Option<(Instant, u64)>,
     /// The client waits for a 100 before it sends the body.
     pub(crate) expects_continue: bool,
     /// The handler, or what makes the body of the response.
@@ -47,6 +50,8 @@ pub(crate) struct Live {
     pub(crate) is_complete: bool,
     /// It is a tunnel: what wakes its task for a drain.
     pub(crate) tunnel: Option<Rc<Link>>,
+    /// Bytes of the streamed body that were announced and have not been made.
+    pub(crate) length_left: Option<u64>,
 }
 
 impl Live {
@@ -57,6 +62,7 @@ impl Live {
             request: None,
             inbound: None,
             released: 0,
+            waiting: None,
             expects_continue: false,
             task: None,
             pieces: Pieces::default(),
@@ -64,6 +70,7 @@ impl Live {
             trailers: None,
             is_complete: false,
             tunnel: None,
+            length_left: None,
         }
     }
 
@@ -82,8 +89,8 @@ impl Live {
     }
 
     /// Lets the stream be a WebSocket's, in a task of its own.
-    pub(crate) fn open<S: ByteStream>(&mut self, wire: &Wire<S>, mut upgrade: Upgrade, notices: &Rc<Notices>) {
-        let Link { core, peer, local, .. } = &*wire.link;
+    pub(crate) fn open(&mut self, link: &Link, table: &Rc<Table>, mut upgrade: Upgrade, notices: &Rc<Notices>) {
+        let Link { core, peer, local, .. } = link;
         let link = Link {
             core: core.clone(),
             peer: peer.clone(),
@@ -95,7 +102,7 @@ impl Live {
         let (link, outbound) = (Rc::new(link), Rc::new(Outbound::with_trailers(None)));
         let body = std::mem::take(&mut upgrade.body);
         let stream = Tunnel { key: self.key, body, outbound: outbound.clone(), notices: notices.clone() };
-        let mut inner = Wire::new(stream, link.clone(), wire.table.clone());
+        let mut inner = Wire::new(stream, link.clone(), table.clone());
         let conversation = async move {
             if let Next::Close = websocket::serve(&mut inner, upgrade, SendBuf::default()).await {
                 inner.close().await;

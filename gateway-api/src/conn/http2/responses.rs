@@ -1,0 +1,140 @@
+//! Responses: what is at hand goes out at once, the rest waits for the machine's grants.
+
+use crate::{
+    conn::http2::{Driver, stream::Live},
+    core::Core,
+    error::BodyError,
+    request::Link,
+    response::{Payload, Response},
+};
+use http::{HeaderName, StatusCode};
+use ringgate_protocols::http2::{reason::Reason, stream::StreamKey};
+use std::rc::Rc;
+
+/// A body up to this size is copied behind its head: cheaper than one more piece in the send.
+const COPIED_BYTES_MAX: usize = 4096;
+
+impl Driver {
+    /// Writes a response, as far as it is at hand; the rest of its body waits for the machine's grants.
+    pub(super) fn respond(&mut self, link: &Rc<Link>, key: StreamKey, is_head: bool, mut response: Response) {
+        let core = &link.core;
+        core.shared.counters.response(response.status);
+        let body = std::mem::take(&mut response.body);
+        let length = body.length();
+        // Section 6.4.5 and 15.4.5 of RFC 9110: these never have a body.
+        let is_bodiless = matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let has_body = !is_head && !is_bodiless && length != Some(0);
+        // A length of zero may stand for "not made": HEAD and 304 say nothing rather than a length GET would not have.
+        let announced = length.filter(|length| !is_bodiless && (*length > 0 || !is_head));
+        let trailers = response.trailers.take().filter(|_| !is_head && !is_bodiless);
+        let is_ended_by_body = trailers.is_none();
+        let copied = body.at_hand().filter(|bytes| has_body && is_ended_by_body && bytes.len() <= COPIED_BYTES_MAX);
+        let sent = core.shared.with_values(announced, response.content_type, |ours| {
+            let replaced = |name: &HeaderName| ours.iter().any(|(known, _)| *known == name);
+            let theirs = response.fields.iter().filter(|(name, _)| !replaced(name)).map(|(name, value)| (name, value));
+            let fields = ours.iter().copied().chain(theirs);
+            let out = self.buf.tail();
+            match copied {
+                Some(bytes) => self.machine.send_response_with_body(out, key, response.status, fields, bytes),
+                None => {
+                    let is_end = !has_body && is_ended_by_body;
+                    self.machine.send_response(out, key, response.status, fields, is_end).map(|()| 0)
+                }
+            }
+        });
+        let is_whole = match (&sent, copied) {
+            (Ok(taken), Some(bytes)) => *taken == bytes.len(),
+            (Ok(_), None) => !has_body && is_ended_by_body,
+            // The stream is gone: its reset has been told or will be.
+            (Err(_), _) => true,
+        };
+        if is_whole {
+            return self.end(key);
+        }
+        let is_offered = copied.is_some();
+        let (notices, table) = (self.notices.clone(), self.table.clone());
+        if self.live(key).is_none() {
+            self.insert(Live::new(key, is_head));
+        }
+        let Some(live) = self.live(key) else { return };
+        live.task = None;
+        match body {
+            Payload::Stream { chunks, .. } => {
+                live.length_left = length;
+                live.stream(core, chunks, trailers, &notices);
+                self.offer(core, key);
+            }
+            Payload::Upgrade(upgrade) => live.open(link, &table, *upgrade, &notices),
+            body => {
+                live.pieces.extend(body.into_piece().filter(|_| has_body));
+                live.trailers = trailers;
+                let bytes = live.pieces.len();
+                if bytes == 0 {
+                    return self.trailers(key);
+                }
+                if !is_offered && self.machine.offer(self.buf.tail(), key, bytes, is_ended_by_body).is_err() {
+                    return self.end(key);
+                }
+                if !is_ended_by_body {
+                    return;
+                }
+                // The handler is done; what was offered still goes out.
+                self.machine.stream_done(key);
+            }
+        }
+    }
+
+    /// Tells the machine what a streamed body has come to.
+    pub(super) fn offer(&mut self, core: &Core, key: StreamKey) {
+        let Some(live) = self.streams.get_mut(key.slot()).and_then(Option::as_deref_mut) else { return };
+        let Some(outbound) = live.outbound.as_ref().filter(|_| live.key == key && !live.is_complete) else { return };
+        let fresh = outbound.take();
+        let bytes = fresh.pieces.len();
+        live.pieces.append(fresh.pieces);
+        // Another length than announced makes the response malformed (section 8.1.1): it must not look whole.
+        let is_misfit = live.length_left.is_some_and(|left| match &fresh.end {
+            Some(Ok(())) => left != bytes as u64,
+            _ => left < bytes as u64,
+        });
+        live.length_left = live.length_left.map(|left| left.saturating_sub(bytes as u64));
+        if is_misfit || matches!(fresh.end, Some(Err(_))) {
+            if live.tunnel.is_some() {
+                // RFC 8441 section 5: the abort of a connection.
+                self.machine.reset(key, Reason::CANCEL);
+            } else {
+                core.shared.counters.responses_misused.up();
+                self.machine.reset(key, Reason::INTERNAL_ERROR);
+            }
+            return self.end(key);
+        }
+        let is_last = fresh.end.is_some() && fresh.trailers.is_none();
+        live.trailers = fresh.trailers;
+        live.is_complete = fresh.end.is_some();
+        let is_empty = live.pieces.len() == 0;
+        if (bytes > 0 || is_last) && self.machine.offer(self.buf.tail(), key, bytes, is_last).is_err() {
+            return self.end(key);
+        }
+        match (is_empty, &live.trailers) {
+            (true, Some(_)) => self.trailers(key),
+            (true, None) if is_last => self.end(key),
+            (_, _) if is_last => self.machine.stream_done(key),
+            _ => {}
+        }
+    }
+
+    /// The body is out: trailers end the stream.
+    pub(super) fn trailers(&mut self, key: StreamKey) {
+        let trailers = self.live(key).and_then(|live| live.trailers.take());
+        let fields = trailers.iter().flat_map(|fields| fields.iter());
+        if self.machine.send_trailers(self.buf.tail(), key, fields).is_err() {
+            self.machine.reset(key, Reason::INTERNAL_ERROR);
+        }
+        self.end(key);
+    }
+
+    /// The exchange is over on our side.
+    pub(super) fn end(&mut self, key: StreamKey) {
+        self.forget(key, BodyError::Disconnected);
+        self.machine.stream_done(key);
+    }
+}

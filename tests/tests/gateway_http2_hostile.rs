@@ -1,0 +1,214 @@
+//! Clients of HTTP/2 that mean no good, end to end: floods, peers that never read, bodies that never come.
+
+use ringgate::{App, BodyError, Chunk, Config, Core, Request, Response, post};
+use ringgate_tests::gateway::{
+    Http2, Server, Wire,
+    http2::{INITIAL_WINDOW_SIZE, code, frame, kind},
+    in_every_world, on_every_driver,
+};
+use std::{
+    cell::Cell,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+const PIECE: usize = 8192;
+
+/// Bytes made for responses on this core: what an unread response makes the server hold.
+#[derive(Default)]
+struct Made(Rc<Cell<usize>>);
+
+/// A body without an end.
+struct Endless(Rc<Cell<usize>>);
+
+impl futures_core::Stream for Endless {
+    type Item = Result<Chunk, BodyError>;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.set(self.0.get() + PIECE);
+        Poll::Ready(Some(Ok(vec![b'e'; PIECE].into())))
+    }
+}
+
+async fn echo(mut request: Request) -> Response {
+    request.body_mut().set_bytes_max(u64::MAX);
+    Response::stream(request.into_body())
+}
+
+/// Has no time for the body until much later.
+async fn busy(mut request: Request) -> String {
+    request.handle().sleep(Duration::from_secs(60)).await;
+    match request.body_mut().collect().await {
+        Ok(bytes) => format!("{} bytes", bytes.len()),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn app(_: &Core) -> App {
+    App::new()
+        .state(Made::default())
+        .route("/now", |_: &Request| "now")
+        .route("/made", |request: &Request| request.state::<Made>().0.get().to_string())
+        .route("/endless", |request: &Request| Response::stream(Endless(request.state::<Made>().0.clone())))
+        .route("/forever", async |_: Request| std::future::pending::<&'static str>().await)
+        .route("/count", post(async |mut request: Request| request.body_mut().collect().await))
+        .route("/echo", post(echo))
+        .route("/busy", post(busy))
+        .route(
+            "/ignored",
+            post(async |request: Request| {
+                drop(request);
+                std::future::pending::<&'static str>().await
+            }),
+        )
+}
+
+/// Says so until the gateway has had enough, and what it said then; others are served all the time.
+fn flood(server: &Server, what: &str, most: usize, mut say: impl FnMut(&mut Http2<Box<dyn Wire>>)) {
+    let mut other = server.connect_http2();
+    let mut client = server.connect_http2();
+    for round in 0.. {
+        assert!(round < most, "{what}: {most} rounds, and nobody minds");
+        (0..50).for_each(|_| say(&mut client));
+        assert_eq!(other.get("/now").text(), "now", "{what}");
+        client.round_trip();
+        if client.is_over {
+            break;
+        }
+    }
+    assert_eq!(client.goaways.last().map(|goaway| goaway.1), Some(code::ENHANCE_YOUR_CALM), "{what}");
+    assert_eq!(server.connect_http2().get("/now").text(), "now", "{what}");
+}
+
+#[test]
+fn f_01_floods_end_with_enhance_your_calm_and_cost_nobody_else() {
+    on_every_driver(app, |server| {
+        flood(server, "rapid reset", 100, |client| {
+            let id = client.begin("/forever");
+            client.reset(id, code::CANCEL);
+        });
+        flood(server, "settings", 100, |client| client.wire.say(&frame(kind::SETTINGS, 0, 0, &[])));
+        flood(server, "pings", 100, |client| client.wire.say(&frame(kind::PING, 0, 0, &[0; 8])));
+    });
+}
+
+/// Windows stay shut: no stream makes more than may wait for it, and each is reset when it has stalled for long enough.
+#[test]
+fn f_05_a_peer_that_gives_no_window_holds_a_bounded_amount_and_is_reset() {
+    in_every_world(
+        app,
+        |config| config.limits.body_buffer_bytes_max = 16_384,
+        |_| {},
+        |server| {
+            let mut client = Http2::with_settings(server.wire(), &[(INITIAL_WINDOW_SIZE, 0)]);
+            client.gives_windows = false;
+            let streams: Vec<u32> = (0..20).map(|_| client.begin("/endless")).collect();
+            client.round_trip();
+            server.pass(5_000);
+            let made: usize = server.connect().get("/made").text().parse().unwrap();
+            assert!(made >= 20 * 16_384, "every stream has begun: {made}");
+            assert!(made <= 20 * (16_384 + PIECE), "{made} bytes were made for windows that are shut");
+            let begun = server.now_ms();
+            for id in streams {
+                assert_eq!(client.finish(id).reset, Some(code::CANCEL));
+            }
+            assert!((20_000..60_000).contains(&(server.now_ms() - begun)), "after stall_timeout_ms or so");
+        },
+    );
+}
+
+/// Windows are wide open, and the socket is not read: what waits is bounded as a whole, and the send has its time.
+#[test]
+fn f_09_a_peer_that_never_reads_its_socket_holds_a_bounded_amount_and_is_cut() {
+    in_every_world(
+        app,
+        |config: &mut Config| {
+            config.limits.body_buffer_bytes_max = 16_384;
+            config.limits.output_bytes_max = 65_536;
+        },
+        |_| {},
+        |server| {
+            let mut client = Http2::with_settings(server.wire(), &[(INITIAL_WINDOW_SIZE, 0x7fff_ffff)]);
+            client.gives_windows = false;
+            client.give_window(0, 0x7fff_0000);
+            let begun = server.now_ms();
+            for _ in 0..20 {
+                client.begin("/endless");
+            }
+            server.pass(5_000);
+            let made: usize = server.connect().get("/made").text().parse().unwrap();
+            // What waits at the streams, what is being sent and what is next, and what is under way to the client.
+            let most = 20 * (16_384 + PIECE) + 2 * 65_536 + 65_536;
+            assert!((65_536..=most).contains(&made), "{made} bytes were made for nobody, and {most} are the bound");
+            while server.count("timeouts_send") == 0 {
+                server.pass(500);
+                assert!(server.now_ms() - begun < 300_000, "nobody ends it");
+            }
+            server.await_count("connections_open", 0);
+        },
+    );
+}
+
+#[test]
+fn r_02_a_body_that_comes_too_slowly_is_408_or_a_reset() {
+    in_every_world(
+        app,
+        |_| {},
+        |sim| sim.window_bytes = 65_536,
+        |server| {
+            let mut client = server.connect_http2();
+            client.round_trip();
+            let begun = server.now_ms();
+            // Nothing comes; a byte now and then; a byte now and then with the response under way.
+            let silent = client.open("POST /count HTTP/2", false);
+            let drop_wise = client.open("POST /count HTTP/2", false);
+            let echoed = client.open("POST /echo HTTP/2", false);
+            // Nobody has read what came of this one, and nobody ever will read the other: not the client's fault.
+            let busy = client.open("POST /busy HTTP/2", false);
+            client.send(busy, &[1; 65_536], false);
+            let ignored = client.open("POST /ignored HTTP/2", false);
+            // Fast enough.
+            let steady = client.open("POST /count HTTP/2", false);
+            for second in 0..30 {
+                for id in [drop_wise, echoed] {
+                    client.send(id, b"x", false);
+                }
+                client.send(steady, &[2; 1000], second == 29);
+                server.pass(1_000);
+                client.round_trip();
+            }
+            assert_eq!(client.answer(silent).status, 408);
+            assert_eq!(client.answer(drop_wise).status, 408);
+            let echoed = client.finish(echoed);
+            assert_eq!((echoed.reset, echoed.answer.as_ref().unwrap().status), (Some(code::CANCEL), 200));
+            assert_eq!(client.answer(steady).body.len(), 30_000);
+            assert_eq!(server.count("timeouts_body"), 3);
+            client.send(busy, &[1; 10], true);
+            assert_eq!(client.answer(busy).text(), "65546 bytes");
+            assert!(server.now_ms() - begun >= 60_000);
+            assert!(client.streams[&ignored].reset.is_none());
+            assert_eq!((client.get("/now").text(), server.count("timeouts_body")), ("now", 3));
+        },
+    );
+}
+
+/// A wave that never lets go of its streams is bounded by their number alone.
+#[test]
+fn f_16_streams_that_stay_open_take_the_place_of_no_other_connection() {
+    on_every_driver(app, |server| {
+        let mut clients: Vec<_> = (0..3).map(|_| server.connect_http2()).collect();
+        for client in &mut clients {
+            client.round_trip();
+            for _ in 0..100 {
+                client.begin("/forever");
+            }
+            let refused = client.begin("/now");
+            assert_eq!(client.finish(refused).reset, Some(code::REFUSED_STREAM));
+        }
+        assert_eq!(server.connect_http2().get("/now").text(), "now");
+        drop(clients);
+        server.await_count("connections_open", 0);
+    });
+}
