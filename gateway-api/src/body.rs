@@ -135,9 +135,39 @@ pub(crate) struct Inbound {
     state: RefCell<State>,
 }
 
+/// A piece up to this size is copied to those that wait before it: a peer that sends single bytes would otherwise make
+/// each hold a place in the queue, and the whole buffer it came in.
+const SMALL_BYTES_MAX: usize = 512;
+
+/// Small pieces are gathered up to this size.
+const GATHERED_BYTES_MAX: usize = 4096;
+
+/// What waits for the reader.
+#[derive(Debug)]
+enum Waiting {
+    Lease(Lease),
+    Gathered(Vec<u8>),
+}
+
+impl Waiting {
+    fn len(&self) -> usize {
+        match self {
+            Self::Lease(lease) => lease.len(),
+            Self::Gathered(bytes) => bytes.len(),
+        }
+    }
+
+    fn into_lease(self) -> Lease {
+        match self {
+            Self::Lease(lease) => lease,
+            Self::Gathered(bytes) => Lease::from_vec(bytes),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct State {
-    queue: VecDeque<Lease>,
+    queue: VecDeque<Waiting>,
     queued: usize,
     capacity: usize,
     /// Bytes that the driver brought.
@@ -180,14 +210,14 @@ impl Inbound {
         let mut state = self.state.borrow_mut();
         // The limit is judged here and not at the wire, so that a handler can change it until it reads; what may
         // wait in between is bounded by the capacity.
-        let next = state.queue.front().map_or(0, |lease| lease.len() as u64);
+        let next = state.queue.front().map_or(0, |piece| piece.len() as u64);
         if (state.read + next).max(state.declared.unwrap_or(0)) > state.bytes_max {
             state.queue.clear();
             state.queued = 0;
             state.reader_gone = true;
             state.end = Some(Err(BodyError::TooLarge));
         }
-        if let Some(lease) = state.queue.pop_front() {
+        if let Some(lease) = state.queue.pop_front().map(Waiting::into_lease) {
             state.queued -= lease.len();
             state.read += next;
             let driver = state.driver.take();
@@ -258,13 +288,19 @@ impl Inbound {
         let mut state = self.state.borrow_mut();
         state.pushed += lease.len() as u64;
         if let Some(pipe) = &state.forward {
-            return if pipe.push(Bytes::copy_from_slice(&lease)) { Ok(()) } else { Err(BodyError::Taken) };
+            return if pipe.push(&lease) { Ok(()) } else { Err(BodyError::Taken) };
         }
         if state.reader_gone {
             return Err(BodyError::Taken);
         }
         state.queued += lease.len();
-        state.queue.push_back(lease);
+        match state.queue.back_mut() {
+            Some(Waiting::Gathered(bytes)) if bytes.len() + lease.len() <= GATHERED_BYTES_MAX => {
+                bytes.extend_from_slice(&lease);
+            }
+            Some(_) if lease.len() <= SMALL_BYTES_MAX => state.queue.push_back(Waiting::Gathered(lease.to_vec())),
+            _ => state.queue.push_back(Waiting::Lease(lease)),
+        }
         let reader = state.reader.take();
         drop(state);
         reader.into_iter().for_each(Waker::wake);
@@ -320,8 +356,8 @@ impl Inbound {
     fn forward(&self) -> Arc<Pipe> {
         let mut state = self.state.borrow_mut();
         let pipe = Pipe::new(state.capacity);
-        for lease in std::mem::take(&mut state.queue) {
-            pipe.push(Bytes::copy_from_slice(&lease));
+        for piece in std::mem::take(&mut state.queue) {
+            pipe.push(&piece.into_lease());
         }
         if let Some(end) = state.end {
             if let Some(trailers) = &state.trailers {
@@ -365,6 +401,22 @@ mod tests {
     }
 
     #[test]
+    fn single_bytes_are_gathered_and_large_pieces_are_not() {
+        let inbound = Inbound::new(None, u64::MAX, 100_000);
+        let mut body = Body::new(inbound.clone());
+        let whole: Vec<u8> = (0..20_000_u32).map(|byte| byte as u8).collect();
+        for piece in whole[..10_000].chunks(1).chain(whole[10_000..].chunks(5_000)) {
+            inbound.push(Lease::from_vec(piece.to_vec())).unwrap();
+        }
+        assert!(inbound.state.borrow().queue.len() <= 1 + 3 + 2, "{}", inbound.state.borrow().queue.len());
+        let mut came = Vec::new();
+        while let Poll::Ready(Some(piece)) = poll(&mut body) {
+            came.extend(piece.unwrap());
+        }
+        assert!(came == whole);
+    }
+
+    #[test]
     fn the_limit_is_exact() {
         let inbound = Inbound::new(None, 4, 100);
         let mut body = Body::new(inbound.clone());
@@ -399,8 +451,7 @@ mod tests {
         let (pipe, _) = body.forward().unwrap();
         inbound.push(Lease::from_vec(b"b".to_vec())).unwrap();
         inbound.finish(None);
-        assert_eq!(pipe.pop_blocking().unwrap().unwrap(), "a");
-        assert_eq!(pipe.pop_blocking().unwrap().unwrap(), "b");
+        assert_eq!(pipe.pop_blocking().unwrap().unwrap(), "ab");
         assert!(pipe.pop_blocking().is_none());
         assert!(!inbound.is_abandoned());
     }

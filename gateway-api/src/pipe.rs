@@ -2,13 +2,16 @@
 //! with a waker) or the blocking one (on a thread, with a condition variable); the bytes are copied in once.
 
 use crate::error::BodyError;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use std::{
     collections::VecDeque,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
+
+/// Copied pieces are gathered up to this size.
+const GATHERED_BYTES_MAX: usize = 4096;
 
 #[derive(Debug, Default)]
 struct State {
@@ -58,18 +61,44 @@ impl Pipe {
         self.lock().trailers.take()
     }
 
-    /// Puts a piece in, whatever the room (the caller asked before). False: the reader is gone.
-    pub(crate) fn push(&self, bytes: Bytes) -> bool {
+    /// Puts a copy of a piece in, whatever the room (the caller asked before). Small pieces are gathered, so that a
+    /// peer that sends single bytes does not get a place in the queue for each. False: the reader is gone.
+    pub(crate) fn push(&self, bytes: &[u8]) -> bool {
+        let mut state = self.lock();
+        if state.reader_gone {
+            return false;
+        }
+        state.queued += bytes.len();
+        match state.queue.pop_back().map(Bytes::try_into_mut) {
+            Some(Ok(mut last)) if last.len() + bytes.len() <= GATHERED_BYTES_MAX => {
+                last.extend_from_slice(bytes);
+                state.queue.push_back(last.freeze());
+            }
+            last => {
+                state.queue.extend(last.map(|last| last.map_or_else(|shared| shared, BytesMut::freeze)));
+                state.queue.push_back(BytesMut::from(bytes).freeze());
+            }
+        }
+        self.wake_reader(state);
+        true
+    }
+
+    /// The same without a copy.
+    fn push_shared(&self, bytes: Bytes) -> bool {
         let mut state = self.lock();
         if state.reader_gone {
             return false;
         }
         state.queued += bytes.len();
         state.queue.push_back(bytes);
+        self.wake_reader(state);
+        true
+    }
+
+    fn wake_reader(&self, mut state: MutexGuard<'_, State>) {
         let waker = state.reader.take();
         drop(state);
         self.wake(waker);
-        true
     }
 
     /// Puts a piece in, and blocks while there is no room.
@@ -79,7 +108,7 @@ impl Pipe {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         drop(state);
-        self.push(bytes)
+        self.push_shared(bytes)
     }
 
     /// Ready when there is room for a piece, or nobody reads any more.
@@ -203,9 +232,20 @@ mod tests {
     }
 
     #[test]
+    fn single_bytes_are_gathered() {
+        let pipe = Pipe::new(10);
+        let whole: Vec<u8> = (0..20_000_u32).map(|byte| byte as u8).collect();
+        whole[..10_000].chunks(1).chain(whole[10_000..].chunks(5_000)).for_each(|piece| assert!(pipe.push(piece)));
+        assert!(pipe.lock().queue.len() <= 3 + 2, "{}", pipe.lock().queue.len());
+        pipe.finish(Ok(()));
+        let came: Vec<u8> = std::iter::from_fn(|| pipe.pop_blocking()).flat_map(|piece| piece.unwrap()).collect();
+        assert!(came == whole);
+    }
+
+    #[test]
     fn the_end_comes_behind_the_bytes() {
         let pipe = Pipe::new(10);
-        assert!(pipe.push(Bytes::from_static(b"x")));
+        assert!(pipe.push(b"x"));
         pipe.finish(Err(BodyError::Disconnected));
         pipe.finish(Ok(()));
         assert_eq!(pipe.pop_blocking(), Some(Ok(Bytes::from_static(b"x"))));

@@ -74,6 +74,20 @@ fn app(_: &Core) -> App {
         .route("/forever", async |_: Request| std::future::pending::<&'static str>().await)
         .route("/count", post(async |mut request: Request| request.body_mut().collect().await))
         .route("/echo", post(echo))
+        .route(
+            "/echo-blocking",
+            post(|request: blocking::Request| {
+                let mut body = request.into_body();
+                Response::writer(move |out| std::io::copy(&mut body, out).map(|_| ()))
+            }),
+        )
+        .route(
+            "/late",
+            post(async |mut request: Request| {
+                request.handle().sleep(Duration::from_millis(100)).await;
+                request.body_mut().collect().await
+            }),
+        )
         .route("/busy", post(busy))
         .route(
             "/ignored",
@@ -302,4 +316,25 @@ fn a_blocking_reader_learns_every_end() {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
+}
+
+/// A body in frames of one byte arrives as it is, read late or at once, and echoed.
+#[test]
+fn f_17_a_body_that_dribbles_is_the_same_body() {
+    in_every_world(
+        app,
+        |_| {},
+        |sim| sim.window_bytes = 65_536,
+        |server| {
+            let body: Vec<u8> = (0..1500_u32).map(|byte| byte as u8).collect();
+            let mut client = server.connect_http2();
+            client.round_trip();
+            for target in ["/count", "/echo", "/late", "/echo-blocking"] {
+                let id = client.open(&format!("POST {target} HTTP/2"), false);
+                body.chunks(1).for_each(|byte| client.send(id, byte, false));
+                client.send(id, &[], true);
+                assert!(client.answer(id).body == body, "{target}");
+            }
+        },
+    );
 }

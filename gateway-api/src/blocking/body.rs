@@ -132,7 +132,7 @@ mod tests {
     fn pieces_are_read_across_their_borders() {
         let pipe = Pipe::new(100);
         for piece in ["ab", "", "cde"] {
-            pipe.push(Bytes::from_static(piece.as_bytes()));
+            pipe.push(piece.as_bytes());
         }
         pipe.finish(Ok(()));
         let mut body = Body::new(Some((pipe, 100)), None);

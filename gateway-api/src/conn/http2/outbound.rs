@@ -104,6 +104,8 @@ pub(crate) struct Outbound {
 struct OutboundState {
     /// Not yet seen by the driver.
     fresh: Pieces,
+    /// The driver has been told that there is something fresh.
+    is_told: bool,
     /// Bytes with the driver that have not gone out.
     taken: usize,
     trailers: Option<Box<HeaderMap>>,
@@ -129,6 +131,7 @@ impl Outbound {
     pub(crate) fn take(&self) -> Fresh {
         let mut state = self.inner.borrow_mut();
         let pieces = std::mem::take(&mut state.fresh);
+        state.is_told = false;
         state.taken += pieces.len();
         let trailers = if state.end.is_some() { state.trailers.take() } else { None };
         Fresh { pieces, end: state.end, trailers }
@@ -220,8 +223,11 @@ pub(crate) async fn pump(
             None => state.end = Some(Ok(())),
         }
         let is_ended = state.end.is_some();
+        let is_told = std::mem::replace(&mut state.is_told, true);
         drop(state);
-        notices.put(key, Notice::Body);
+        if !is_told {
+            notices.put(key, Notice::Body);
+        }
         if is_ended {
             return;
         }

@@ -1,11 +1,18 @@
 //! Bodies of responses that wait for their windows: pieces, cut as the machine grants them.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use ringgate_runtime::buffer::{Lease, Piece, SendBuf};
 use std::collections::VecDeque;
 
 /// A part up to this size is copied behind its frame header: cheaper than one more piece in the send.
 const COPIED_BYTES_MAX: usize = 4096;
+
+/// A piece up to this size is copied to those that wait before it: an echo of single bytes would otherwise keep for each
+/// a place in the queue and the whole buffer it came in.
+const SMALL_BYTES_MAX: usize = 512;
+
+/// Small pieces are gathered up to this size.
+const GATHERED_BYTES_MAX: usize = 4096;
 
 /// Body bytes in their order, not yet granted.
 #[derive(Debug, Default)]
@@ -20,6 +27,8 @@ enum Waiting {
     Shared(Bytes),
     Static(&'static [u8]),
     Lease(Lease),
+    /// Small ones.
+    Gathered(BytesMut),
 }
 
 impl Pieces {
@@ -30,7 +39,17 @@ impl Pieces {
 
     /// Puts a piece at the end.
     pub(crate) fn push(&mut self, piece: Piece) {
-        self.bytes += piece.as_slice().len();
+        let length = piece.as_slice().len();
+        self.bytes += length;
+        match self.queue.back_mut() {
+            Some(Waiting::Gathered(last)) if last.len() + length <= GATHERED_BYTES_MAX => {
+                return last.extend_from_slice(piece.as_slice());
+            }
+            Some(_) if length <= SMALL_BYTES_MAX => {
+                return self.queue.push_back(Waiting::Gathered(piece.as_slice().into()));
+            }
+            _ => {}
+        }
         self.queue.push_back(match piece {
             Piece::Owned(bytes) => Waiting::Shared(bytes.into()),
             Piece::Shared(bytes) => Waiting::Shared(bytes),
@@ -77,6 +96,7 @@ impl Waiting {
             Self::Shared(bytes) => bytes,
             Self::Static(bytes) => bytes,
             Self::Lease(lease) => lease,
+            Self::Gathered(bytes) => bytes,
         }
     }
 
@@ -85,12 +105,14 @@ impl Waiting {
             Self::Shared(bytes) => bytes::Buf::advance(bytes, count),
             Self::Static(bytes) => *bytes = &bytes[count..],
             Self::Lease(lease) => lease.advance(count),
+            Self::Gathered(bytes) => bytes::Buf::advance(bytes, count),
         }
     }
 
     fn split_to(&mut self, count: usize) -> Piece {
         match self {
             Self::Shared(bytes) => Piece::Shared(bytes.split_to(count)),
+            Self::Gathered(bytes) => Piece::Shared(bytes.split_to(count).freeze()),
             Self::Static(bytes) => {
                 let (first, rest) = bytes.split_at(count);
                 *bytes = rest;
@@ -118,11 +140,16 @@ mod tests {
             pieces.push(Piece::Owned(whole.clone()));
             pieces.push(Piece::Static(text));
             pieces.push(Piece::Lease(Lease::from_vec(whole.clone())));
+            whole.iter().for_each(|byte| pieces.push(Piece::Owned(vec![*byte])));
+            assert!(pieces.queue.len() <= 3 + 5, "single bytes are gathered: {}", pieces.queue.len());
             let mut buf = SendBuf::default();
             while pieces.len() > 0 {
                 pieces.send(cut.min(pieces.len()), &mut buf);
             }
-            assert_eq!(buf.pieces().flatten().copied().collect::<Vec<u8>>(), [&whole[..], text, &whole].concat());
+            assert_eq!(
+                buf.pieces().flatten().copied().collect::<Vec<u8>>(),
+                [&whole[..], text, &whole, &whole].concat()
+            );
         }
     }
 }
