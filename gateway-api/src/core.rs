@@ -6,7 +6,7 @@ use crate::{
     request::RequestPool,
 };
 use http::{HeaderName, HeaderValue, header};
-use ringgate_protocols::http2::request::HeadPool;
+use ringgate_protocols::{http::date::imf_fixdate, http2::request::HeadPool};
 use ringgate_runtime::{executor::Handle, offload::Crew};
 use smallvec::SmallVec;
 use std::{
@@ -236,10 +236,13 @@ impl Values {
     #[cold]
     fn renew(&mut self, second: u64, time: SystemTime) {
         self.second = second;
-        let mut text = Vec::with_capacity(29);
-        crate::date::write(time, &mut text);
-        self.date = HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""));
+        self.date = HeaderValue::from_bytes(&date(time)).unwrap_or_else(|_| HeaderValue::from_static(""));
     }
+}
+
+/// The wall clock's time as `Date` has it.
+fn date(time: SystemTime) -> [u8; 29] {
+    imf_fixdate(time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 
 /// The stamps of a core: one without content type, and some by its address.
@@ -259,7 +262,7 @@ impl Stamp {
         self.content_type = content_type;
         self.lines.clear();
         self.lines.extend_from_slice(b"server: ringgate\r\ndate: ");
-        crate::date::write(time, &mut self.lines);
+        self.lines.extend_from_slice(&date(time));
         self.lines.extend_from_slice(b"\r\n");
         // Text of the program, but no text may end a line: what could is left out.
         if let Some(text) = content_type.filter(|text| !text.bytes().any(|byte| byte.is_ascii_control())) {

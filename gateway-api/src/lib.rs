@@ -124,7 +124,6 @@ mod config;
 mod conn;
 mod core;
 mod counters;
-mod date;
 mod dispatch;
 mod drain;
 mod error;

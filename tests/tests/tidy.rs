@@ -48,7 +48,6 @@ const HOUSES: &[House] = &[
             (&["error"], 0),
             (&["config"], 0),
             (&["counters"], 0),
-            (&["date"], 0),
             (&["features"], 0),
             // Bytes that have come and are not consumed yet: handed from one driver to the next.
             (&["conn::input"], 0),
