@@ -4,7 +4,7 @@ use ringgate::{App, BodyError, Chunk, Config, Core, Request, Response, blocking,
 use ringgate_tests::gateway::{
     Http2, Server, Wire, grounds,
     http2::{INITIAL_WINDOW_SIZE, code, frame, kind},
-    in_every_world, on_every_driver,
+    in_every_world, on_every_driver, on_every_driver_with,
 };
 use std::{
     cell::Cell,
@@ -51,8 +51,17 @@ async fn busy(mut request: Request) -> String {
     }
 }
 
+/// Wants nothing of the body, and takes its time.
+async fn ignore(request: Request) -> &'static str {
+    let handle = request.handle().clone();
+    drop(request.into_body());
+    handle.sleep(Duration::from_millis(800)).await;
+    "ignored"
+}
+
 fn app(_: &Core) -> App {
     App::new()
+        .route("/ignore", post(ignore))
         .state(Made::default())
         .route("/now", |_: &Request| "now")
         .route("/made", |request: &Request| request.state::<Made>().0.get().to_string())
@@ -335,6 +344,39 @@ fn f_17_a_body_that_dribbles_is_the_same_body() {
                 client.send(id, &[], true);
                 assert!(client.answer(id).body == body, "{target}");
             }
+        },
+    );
+}
+
+/// S-06 over HTTP/2: a body that its handler does not want is thrown away to a bound, and then its window stays shut.
+#[test]
+fn s_06_an_unwanted_body_is_drained_to_a_bound() {
+    on_every_driver_with(
+        app,
+        |config| {
+            config.limits.drain_bytes_max = 20_000;
+            config.limits.http2.stream_window_bytes = 65_535;
+        },
+        |server| {
+            let mut client = server.connect_http2();
+            client.round_trip();
+            let id = client.open("POST /ignore HTTP/2", false);
+            let mut sent = 0;
+            let mut waits = 0;
+            while waits < 20 && sent < 800_000 {
+                let room = client.window(id).clamp(0, 4_000) as usize;
+                if room == 0 {
+                    waits += 1;
+                    client.round_trip();
+                } else {
+                    client.send(id, &vec![7; room], false);
+                    sent += room;
+                }
+            }
+            // One window, what of it came before the handler let go, and the bound; without one it would be 800,000.
+            assert!((65_535..=2 * 65_535 + 20_000 + 4_000).contains(&sent), "{sent} bytes were taken");
+            assert_eq!(client.answer(id).text(), "ignored");
+            assert_eq!(client.get("/now").text(), "now");
         },
     );
 }

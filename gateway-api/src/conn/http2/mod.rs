@@ -216,7 +216,12 @@ impl Driver {
                 None => {}
                 Some(Event::Data { stream, span, end_stream }) => {
                     let (lease, start) = wire.input.share();
-                    self.data(stream, lease.slice(start + span.start()..start + span.end()), end_stream);
+                    self.data(
+                        stream,
+                        lease.slice(start + span.start()..start + span.end()),
+                        end_stream,
+                        core.shared.config.limits.drain_bytes_max,
+                    );
                 }
                 Some(Event::Request { stream, head, end_stream }) => {
                     shell = self.request(wire, cx, shell, stream, head, end_stream);

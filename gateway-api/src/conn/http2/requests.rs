@@ -98,7 +98,9 @@ impl Driver {
         if request.is_unshared() { request } else { core.shared.requests.take() }
     }
 
-    pub(super) fn data(&mut self, key: StreamKey, lease: Lease, end_stream: bool) {
+    /// A piece of a request body. What nobody reads any more is thrown away up to `drain_bytes_max`; beyond it the
+    /// stream's window stays shut.
+    pub(super) fn data(&mut self, key: StreamKey, lease: Lease, end_stream: bool, drain_bytes_max: u64) {
         let length = lease.len();
         let Some(live) = self.live(key) else { return self.machine.release_capacity(key, length) };
         let Some(inbound) = live.inbound.clone() else { return self.machine.release_capacity(key, length) };
@@ -107,7 +109,10 @@ impl Driver {
         }
         if length > 0 && inbound.push(lease).is_err() {
             live.released += length as u64;
-            self.machine.release_capacity(key, length);
+            live.discarded += length as u64;
+            if live.discarded <= drain_bytes_max {
+                self.machine.release_capacity(key, length);
+            }
         }
         if end_stream {
             inbound.finish(None);

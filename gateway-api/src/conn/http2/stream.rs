@@ -39,6 +39,8 @@ pub(crate) struct Live {
     /// Since when the client is waited for, and bytes of the body that have come since: it must keep to the minimum
     /// rate.
     pub(crate) waiting: Option<(Instant, u64)>,
+    /// Bytes of it that nobody wanted.
+    pub(crate) discarded: u64,
     /// The client waits for a 100 before it sends the body.
     pub(crate) expects_continue: bool,
     /// The handler, or what makes the body of the response.
@@ -72,6 +74,7 @@ impl Live {
             request: None,
             inbound: None,
             released: 0,
+            discarded: 0,
             waiting: None,
             expects_continue: false,
             task: None,
