@@ -3,6 +3,10 @@
 
 use std::time::Duration;
 
+/// Outgoing bytes up to this size are copied behind what goes before them; longer ones are lent from where they are. 4 KiB:
+/// below it the copy is cheaper than one more piece in the send.
+pub(crate) const COPIED_BYTES_MAX: usize = 4096;
+
 /// How much of everything. The defaults are safe for a port that faces the internet.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

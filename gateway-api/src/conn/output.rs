@@ -1,6 +1,7 @@
 //! Responses on their way out over HTTP/1: into the block, or lent from where they are.
 
 use crate::{
+    config::COPIED_BYTES_MAX,
     core::Core,
     features::{Features, TrailersForm},
     request::Request,
@@ -16,9 +17,6 @@ use ringgate_protocols::http1::{
     event::Then,
 };
 use ringgate_runtime::buffer::{Piece, SendBuf};
-
-/// A body below this is copied behind its head: cheaper than one more piece in the send.
-const COPIED_BYTES_MAX: usize = 4096;
 
 /// What has become of a response.
 pub(crate) enum Written {

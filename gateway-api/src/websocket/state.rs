@@ -2,6 +2,7 @@
 //! objects, directly: nothing crosses a queue between them.
 
 use crate::{
+    config::COPIED_BYTES_MAX,
     conn::input::Input,
     core::Core,
     websocket::{
@@ -23,9 +24,6 @@ use ringgate_protocols::websocket::{
 };
 use ringgate_runtime::buffer::{Lease, SendBuf};
 use std::{collections::VecDeque, mem, task::Waker};
-
-/// A payload up to this size is copied behind its header: cheaper than one more piece in the send.
-const COPIED_BYTES_MAX: usize = 4096;
 
 /// The peer's Close.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags};
 
 use crate::buffer::{ReceivePool, SendBuf};
-use crate::driver::slot::{End, Key, Repeating, Sending, Slot, Sockets};
+use crate::driver::slot::{End, Key, Repeating, SEND_PIECES_MAX, Sending, Slot, Sockets};
 use crate::driver::{Close, Driver, DriverCounters, DriverReport, add, socket};
 use crate::sys::address::Address;
 use crate::sys::wake::WakeCell;
@@ -24,8 +24,6 @@ use crate::sys::wake::WakeCell;
 const EVENTS_MAX: usize = 256;
 /// Connections accepted from one listener in one wait, so that a burst of them does not hold up those that are served.
 const ACCEPTS_PER_WAIT_MAX: usize = 64;
-/// Pieces of one vectored send; the kernel's own bound is `IOV_MAX`, 1,024.
-const SEND_PIECES_MAX: usize = 256;
 /// The wake descriptor's event data: no slot has this index.
 const WAKE: u64 = u64::MAX;
 

@@ -27,6 +27,9 @@ pub(crate) const INBOUND_LEASES_MAX: usize = 4;
 /// Accepted connections that may wait in a listener's slot; beyond it they wait in the kernel's backlog.
 pub(crate) const ACCEPTED_MAX: usize = 256;
 
+/// Pieces of one vectored send; the kernel's own bound is `IOV_MAX`, 1,024. What is left goes with the next.
+pub(crate) const SEND_PIECES_MAX: usize = 256;
+
 /// Names one socket of one core for as long as it lives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Key {

@@ -40,7 +40,7 @@ use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
 
 use crate::buffer::{ReceivePool, SendBuf};
-use crate::driver::slot::{End, Key, Repeating, Sending, Sockets};
+use crate::driver::slot::{End, Key, Repeating, SEND_PIECES_MAX, Sending, Sockets};
 use crate::driver::{Close, Driver, DriverCounters, DriverReport, add, socket};
 use crate::sys::address::Address;
 use crate::sys::wake::WakeCell;
@@ -95,8 +95,6 @@ const PROMPT_BYTES_MAX: usize = 16_384;
 const PROMPT_WAIT_MAX: Duration = Duration::from_millis(5);
 /// Rounds in which a turn of somebody else's loop tries to leave nothing to do behind.
 const SETTLE_ROUNDS_MAX: usize = 8;
-/// Pieces of one vectored send; the kernel's own bound is `IOV_MAX`, 1,024.
-const SEND_PIECES_MAX: usize = 256;
 
 /// Sizes of the ring; tests make them tiny.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,9 @@
 //! Bodies of responses that wait for their windows: pieces, cut as the machine grants them.
 
+use crate::config::COPIED_BYTES_MAX;
 use bytes::{Bytes, BytesMut};
 use ringgate_runtime::buffer::{Lease, Piece, SendBuf};
 use std::collections::VecDeque;
-
-/// A part up to this size is copied behind its frame header: cheaper than one more piece in the send.
-const COPIED_BYTES_MAX: usize = 4096;
 
 /// A piece up to this size is copied to those that wait before it: an echo of single bytes would otherwise keep for each
 /// a place in the queue and the whole buffer it came in.

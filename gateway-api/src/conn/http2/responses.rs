@@ -1,6 +1,7 @@
 //! Responses: what is at hand goes out at once, the rest waits for the machine's grants.
 
 use crate::{
+    config::COPIED_BYTES_MAX,
     conn::http2::{Driver, stream::Live},
     core::Core,
     error::BodyError,
@@ -10,9 +11,6 @@ use crate::{
 use http::{HeaderName, StatusCode};
 use ringgate_protocols::http2::{reason::Reason, stream::StreamKey};
 use std::rc::Rc;
-
-/// A body up to this size is copied behind its head: cheaper than one more piece in the send.
-const COPIED_BYTES_MAX: usize = 4096;
 
 impl Driver {
     /// Writes a response, as far as it is at hand; the rest of its body waits for the machine's grants.
