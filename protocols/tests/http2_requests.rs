@@ -295,6 +295,11 @@ fn h2_24_priority_is_checked_for_length_only() {
     assert_eq!(talk.feed(&frame(PRIORITY, 0, 1, &[0, 0, 0, 1, 9])), Ok(vec![]));
     assert_eq!(talk.feed(&frame(PRIORITY, 0, 99, &[0, 0, 0, 1, 9])), Ok(vec![]));
     talk.expect_stream_error(&frame(PRIORITY, 0, 1, &[0; 4]), 1, Reason::FRAME_SIZE_ERROR);
+    // The rule does not end with the stream.
+    talk.feed(&get(3)).unwrap();
+    talk.respond(3, b"over");
+    talk.sent();
+    talk.expect_stream_error(&frame(PRIORITY, 0, 3, &[0; 6]), 3, Reason::FRAME_SIZE_ERROR);
     talk.expect_connection_error(&frame(PRIORITY, 0, 101, &[0; 6]), Reason::FRAME_SIZE_ERROR);
 }
 

@@ -153,13 +153,13 @@ impl Connection {
         if header.length == priority::LENGTH {
             return Ok(None);
         }
-        // Section 6.3: a stream error. Where no stream lives, RST_STREAM would itself break the rules.
+        // Section 6.3: a stream error, on a stream that is over as well; an idle one must not be reset (section 6.4).
         match self.streams.find(header.stream) {
             Some(key) => self.stream_error(key, StreamError { reason: Reason::FRAME_SIZE_ERROR }),
             None if self.is_idle(header.stream) => {
                 Err(ConnectionError { reason: Reason::FRAME_SIZE_ERROR, fault: Fault::FrameSize })
             }
-            None => Ok(None),
+            None => self.stream_error_over(header.stream, Reason::FRAME_SIZE_ERROR).map(|()| None),
         }
     }
 
