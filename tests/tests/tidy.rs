@@ -209,6 +209,7 @@ const UNSAFE: &[&str] = &[
     "runtime/src/task/",
     "runtime/src/driver/uring/",
     "runtime/src/executor/core.rs",
+    "runtime/src/sys/policy.rs",
     "runtime/src/sys/ticks.rs",
 ];
 
