@@ -7,6 +7,8 @@ pub struct Summary {
     pub median: f64,
     /// The smallest value: what the machine can do when nothing disturbs it.
     pub minimum: f64,
+    /// A quarter of the rounds lie below it: less shaken than the median where the machine has hiccups of its own.
+    pub lower_quartile: f64,
     /// The largest value.
     pub maximum: f64,
     /// Distance between the quartiles relative to the median: how far two honest rounds may differ.
@@ -21,8 +23,9 @@ impl Summary {
         sorted.sort_by(f64::total_cmp);
         let (minimum, maximum) = (*sorted.first()?, *sorted.last()?);
         let median = quantile(&sorted, 0.5);
-        let spread = (quantile(&sorted, 0.75) - quantile(&sorted, 0.25)) / median;
-        Some(Self { median, minimum, maximum, spread })
+        let lower_quartile = quantile(&sorted, 0.25);
+        let spread = (quantile(&sorted, 0.75) - lower_quartile) / median;
+        Some(Self { median, minimum, lower_quartile, maximum, spread })
     }
 }
 
@@ -40,7 +43,8 @@ mod tests {
     #[test]
     fn summary_of_five() {
         let summary = Summary::of(&[5.0, 1.0, 4.0, 2.0, 3.0]).unwrap();
-        assert_eq!(summary, Summary { median: 3.0, minimum: 1.0, maximum: 5.0, spread: 2.0 / 3.0 });
+        let expected = Summary { median: 3.0, minimum: 1.0, lower_quartile: 2.0, maximum: 5.0, spread: 2.0 / 3.0 };
+        assert_eq!(summary, expected);
         assert_eq!(Summary::of(&[]), None);
     }
 }

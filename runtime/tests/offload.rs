@@ -198,6 +198,17 @@ fn threads_do_not_inherit_the_pinning_of_a_core() {
 }
 
 #[test]
+fn threads_do_not_interrupt_a_core_when_they_wake() {
+    // Field 41 of `stat` is the policy, counted behind the name in field 2.
+    let policy = || {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().nth(41 - 3).unwrap().parse::<i32>().unwrap()
+    };
+    assert_eq!(block_on(crew(1, 1).run(policy).unwrap()).unwrap(), libc::SCHED_BATCH);
+    assert_eq!(policy(), libc::SCHED_OTHER, "the asker keeps its own");
+}
+
+#[test]
 fn shutdown_runs_what_waits() {
     let crew = crew(1, 100);
     let done = Arc::new(AtomicUsize::new(0));

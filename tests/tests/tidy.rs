@@ -207,8 +207,9 @@ const UNSAFE: &[&str] = &[
     "protocols/src/scan/",
     "runtime/src/buffer/",
     "runtime/src/task/",
-    "runtime/src/driver/uring.rs",
+    "runtime/src/driver/uring/",
     "runtime/src/executor/core.rs",
+    "runtime/src/sys/policy.rs",
     "runtime/src/sys/ticks.rs",
 ];
 
@@ -284,8 +285,7 @@ fn check_nothing_is_left_open(sources: &[Source]) -> Vec<String> {
 /// Lines of one file, tests at its foot not counted. Longer ones have more than one noun in them.
 const LINES_MAX: usize = 600;
 /// Files that are about to have two, and what they may not outgrow. This list only ever gets shorter.
-const TOO_LONG: &[(&str, usize)] =
-    &[("gateway-api/src/request.rs", 650), ("runtime/src/driver/sim.rs", 720), ("runtime/src/driver/uring.rs", 900)];
+const TOO_LONG: &[(&str, usize)] = &[("gateway-api/src/request.rs", 650)];
 
 fn check_sizes(sources: &[Source]) -> Vec<String> {
     let mut complaints = Vec::new();

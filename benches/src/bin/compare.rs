@@ -8,10 +8,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ringgate_benches::arguments::Arguments;
+use ringgate_benches::compare::latency::{self, Latencies};
 use ringgate_benches::compare::round::Arm;
 use ringgate_benches::compare::scenario::{self, Load, SCENARIOS, Scenario};
 use ringgate_benches::compare::server::{self, Cores, Protocol, SERVERS, Server};
-use ringgate_benches::compare::{latency, memory, syscalls, table};
+use ringgate_benches::compare::{memory, syscalls, table};
 use ringgate_benches::core_affinity;
 use ringgate_benches::generator::http1::Http1;
 use ringgate_benches::generator::websocket::WebSocketEcho;
@@ -27,7 +28,8 @@ compare [options]: CPU time per request of several servers under the same load, 
   --syscalls            count system calls per request with strace instead (HTTP/1.1 scenarios)
   --idle N              user memory per idle connection instead: N connections after one request each
                         (add --websocket for idle WebSockets after one echo)
-  --rate R              latency at R requests per second instead, alone and beside blocking handlers
+  --rate R              latency at R requests per second instead: rounds alone, beside blocking handlers, and beside
+                        handlers that wait as long without blocking, in turn
   --server-core N       (0)        --generator-core N   (1)
   --markdown FILE       append the tables to a file       --json FILE   append one JSON object per row";
 
@@ -212,29 +214,16 @@ impl Options {
     }
 
     fn latency(&self, rate: u64) -> Result<(), String> {
-        let mut text = format!(
-            "### Latency at {rate} requests per second over 64 connections, in µs from the intended sending\n\n\
-             | server | p50 | p99 | p99.9 | largest |\n|---|---:|---:|---:|---:|\n"
-        );
+        let rounds: usize = self.arguments.number("rounds", 10)?;
+        let mut text = Latencies::heading(rate);
         let mut json = String::new();
         for server in self.servers(Protocol::Http1)? {
             let running = server.start(Protocol::Http1, self.cores)?;
             let path = if server.is_ours() { "/hello-async" } else { "/hello" };
-            let measured = latency::measure(running.address, path, rate, self.length, server.is_ours())
+            let latencies = latency::measure(running.address, path, rate, self.length, rounds, server.is_ours())
                 .map_err(|problem| format!("{}: {problem}", server.name))?;
-            let beside = measured.beside_blocking.map(|histogram| (" beside 8 × /sleep-blocking?ms=20", histogram));
-            for (label, histogram) in [("", measured.alone)].into_iter().chain(beside) {
-                let microseconds = |share: f64| histogram.quantile_ns(share) as f64 / 1e3;
-                let (p50, p99, p999) = (microseconds(0.5), microseconds(0.99), microseconds(0.999));
-                let largest = histogram.largest_ns() as f64 / 1e3;
-                let _ = writeln!(text, "| {}{label} | {p50:.0} | {p99:.0} | {p999:.0} | {largest:.0} |", server.name);
-                let _ = writeln!(
-                    json,
-                    "{{\"scenario\":\"rate {rate}{label}\",\"server\":\"{}\",\"p50_us\":{p50:.1},\"p99_us\":{p99:.1},\
-                     \"p999_us\":{p999:.1},\"largest_us\":{largest:.1}}}",
-                    server.name
-                );
-            }
+            text.push_str(&latencies.markdown(server.name));
+            json.push_str(&latencies.json_lines(rate, server.name));
         }
         self.publish(&text, &json)
     }

@@ -88,7 +88,7 @@ fn drive<E: Exchange>(arguments: &Arguments, exchange: E) -> Result<u64, String>
         if in_flight != 1 {
             return Err("--rate sends single requests: leave out --pipeline".into());
         }
-        let (outcome, histogram) = load.run_paced(rate, duration);
+        let (outcome, histogram) = load.run_paced(rate, duration, || ());
         (outcome, Some(histogram))
     } else {
         let until = match arguments.number("requests", 0)? {

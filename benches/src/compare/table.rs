@@ -61,7 +61,7 @@ pub fn markdown(scenario: &Scenario, references: &[&str], rows: &[Row]) -> Strin
 pub fn json_lines(scenario: &Scenario, references: &[&str], rows: &[Row]) -> String {
     let mut text = String::new();
     for row in rows {
-        let Summary { median, minimum, maximum, spread } = row.cost_ns;
+        let Summary { median, minimum, maximum, spread, .. } = row.cost_ns;
         let _ = write!(
             text,
             "{{\"scenario\":\"{}\",\"server\":\"{}\",\"cpu_ns_median\":{median:.1},\"cpu_ns_minimum\":{minimum:.1},\

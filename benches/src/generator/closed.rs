@@ -81,4 +81,41 @@ impl<E: Exchange> Load<E> {
         outcome.errors = (started - outcome.answered).max(u64::from(started == 0));
         outcome
     }
+
+    /// One pass of a closed loop that somebody else's loop drives: takes what has come and, if it `goes_on`, sends the
+    /// next block on every connection that has nothing in flight. Never waits. Returns the responses that came.
+    ///
+    /// # Panics
+    /// When the kernel refuses to wait on epoll, which it has no reason to.
+    pub fn pass(&mut self, goes_on: bool) -> u64 {
+        let immediately = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut answered = 0;
+        self.events.clear();
+        let mut events = std::mem::take(&mut self.events);
+        epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&immediately))
+            .expect("epoll waits on descriptors we own");
+        for event in &events {
+            let index = event.data.u64() as usize;
+            let flags = event.flags;
+            let alive = !flags.contains(epoll::EventFlags::OUT) || self.send(index);
+            if alive && !(flags - epoll::EventFlags::OUT).is_empty() {
+                answered += self.receive(index).unwrap_or_default() as u64;
+            }
+        }
+        self.events = events;
+        if goes_on {
+            for index in 0..self.connections.len() {
+                if self.is_idle(index) {
+                    self.start_block(index);
+                }
+            }
+        }
+        answered
+    }
+
+    /// Whether every connection that is still open has all its responses.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        (0..self.connections.len()).all(|index| self.connections[index].is_none() || self.is_idle(index))
+    }
 }

@@ -57,6 +57,8 @@ pub struct Load<E> {
     block: Vec<u8>,
     in_flight: usize,
     receive_buffer: Vec<u8>,
+    /// Reused by [`pass`](Self::pass).
+    events: Vec<epoll::Event>,
     first_error: Option<String>,
 }
 
@@ -80,7 +82,8 @@ impl<E: Exchange> Load<E> {
         }
         let block = exchange.request().repeat(in_flight);
         let receive_buffer = vec![0; RECEIVE_BYTES];
-        Ok(Self { exchange, epoll, connections: open, block, in_flight, receive_buffer, first_error: None })
+        let events = Vec::with_capacity(64);
+        Ok(Self { exchange, epoll, connections: open, block, in_flight, receive_buffer, events, first_error: None })
     }
 
     /// Why the first connection broke, when one did.

@@ -15,10 +15,12 @@ impl<E: Exchange> Load<E> {
     /// with one request in flight). A connection that still waits for a response queues its next requests.
     ///
     /// The thread spins: it has a core to itself, and a sleeping generator would add its own wake-up to each latency.
+    /// For the same reason what happens `beside` it is done by the same thread: it is called once in each round of the
+    /// loop and must not wait.
     ///
     /// # Panics
     /// When the load was opened with more than one request in flight, or the kernel refuses to wait on epoll.
-    pub fn run_paced(&mut self, per_second: u64, duration: Duration) -> (Outcome, Histogram) {
+    pub fn run_paced(&mut self, per_second: u64, duration: Duration, mut beside: impl FnMut()) -> (Outcome, Histogram) {
         assert_eq!(self.in_flight, 1, "an open loop sends single requests");
         let total = (duration.as_secs_f64() * per_second as f64) as u64;
         let interval_ns = 1e9 / per_second as f64;
@@ -50,6 +52,7 @@ impl<E: Exchange> Load<E> {
                     outcome.errors += queues[index].drain(..).count() as u64;
                 }
             }
+            beside();
             events.clear();
             epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&immediately))
                 .expect("epoll waits on descriptors we own");

@@ -1,7 +1,7 @@
 //! How an executor talks to the kernel: three drivers of one trait.
 //!
 //! # The room and its unsafe
-//! Only `uring.rs` has unsafe code; its essay stands at its top. `epoll.rs` and `sim.rs` have none.
+//! Only `uring` has unsafe code; its essay stands at its top. `epoll` and `sim` have none.
 
 pub(crate) mod epoll;
 pub mod sim;

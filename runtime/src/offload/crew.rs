@@ -10,7 +10,10 @@ use std::{
 
 use crate::{
     offload::answer::{Offloaded, Queue, Ran, Runnable, Slot},
-    sys::affinity::{current_thread_cpus, set_current_thread_cpus},
+    sys::{
+        affinity::{current_thread_cpus, set_current_thread_cpus},
+        policy::wake_without_preempting,
+    },
 };
 
 /// How large a crew may get, and where it runs.
@@ -251,6 +254,9 @@ impl Shared {
             // If they have all gone offline, running where the core runs is better than not at all.
             let _ = set_current_thread_cpus(cpus);
         }
+        // A thread that wakes for a job, or from what its job waited for, would interrupt a core that shares its CPU in
+        // the middle of a turn. Where that is forbidden, it does.
+        let _ = wake_without_preempting();
         let mut roster = self.lock();
         let mut idle_until = self.idle_until();
         loop {

@@ -8,5 +8,6 @@ pub mod clock;
 pub mod cpu_list;
 pub mod machine;
 pub mod placement;
+pub mod policy;
 pub mod ticks;
 pub(crate) mod wake;

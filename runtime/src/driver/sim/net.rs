@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::driver::sim::wire::{End, Inbound, SimEvent, Wire};
+use crate::driver::sim::connection::{End, Inbound};
+use crate::driver::sim::transcript::SimEvent;
+use crate::driver::sim::wire::Wire;
 use crate::sys::address::Address;
 use crate::time::Instant;
 
@@ -68,13 +70,13 @@ impl SimNet {
     /// The last events, oldest first.
     #[must_use]
     pub fn transcript(&self) -> Vec<SimEvent> {
-        self.wire.borrow().transcript()
+        self.wire.borrow().transcript.events().collect()
     }
 
     /// A checksum of all events so far: two runs with the same one have gone the same way.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        self.wire.borrow().digest()
+        self.wire.borrow().transcript.digest()
     }
 }
 

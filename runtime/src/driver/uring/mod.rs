@@ -1,0 +1,359 @@
+//! The io_uring driver.
+//!
+//! One ring per core, used by the core's own thread only (`SINGLE_ISSUER | DEFER_TASKRUN` where the kernel has them).
+//! Listeners have a multishot accept, streams a multishot receive out of one provided-buffer ring, and at most one send
+//! in flight. Everything that the tasks of a turn ask for is queued and leaves with the one `enter` that also waits.
+//!
+//! # One system call for an isolated request
+//! A send is first submitted with `MSG_DONTWAIT`: such an operation never parks in the kernel, its completion is
+//! posted while it is submitted. So `wait` knows exactly how many completions are not news: it waits for one more than
+//! the sends of this submission, and the enter that carries the answer also waits for the next request. A send that
+//! went short or found the socket full is submitted again without the flag, for the rest, and then completes whenever
+//! the peer has read. That this happened is news too, which the wait cannot tell from a send that went well. So it does
+//! not count on sends that may well go short (large ones), nor where a task waits for its send, or a close or a FIN
+//! does; and with all others it looks after them when nothing else has happened for a moment ([`PROMPT_WAIT_MAX`]).
+//!
+//! Here are the driver's verbs and its turn (`wait`). What is submitted stands in `operation`, what follows from each
+//! completion in `completion`, the queues and the system call in `ring`, flags and sizes in `setup`.
+//!
+//! # The room and its unsafe
+//! 1. Memory that an operation refers to lives until its last completion: send buffers and their `msghdr` in the slot
+//!    ([`Sending`]), which is freed only when no operation is pending; receive buffers in the pool, which this driver
+//!    holds; the eventfd's word in a box of the driver.
+//! 2. The ring is closed before any of that is freed: `finish` waits for the last completions, bounded in time; if the
+//!    kernel does not let go, the memory is leaked rather than freed (the slots by the executor, the rest by `Drop`).
+//! 3. The provided-buffer ring is one page-aligned allocation; entries are written only behind the kernel's head (there
+//!    are never more posted buffers than entries) and published by one release store of the tail.
+//! 4. `user_data` is tag, generation and slot; a completion that finds another generation touches nothing but the
+//!    buffer it may carry, which is given back.
+
+mod buffer_ring;
+mod completion;
+mod operation;
+mod readiness;
+mod ring;
+mod setup;
+
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::buffer::{ReceivePool, SendBuf};
+use crate::driver::slot::{Key, Repeating, Sending, Sockets};
+use crate::driver::uring::buffer_ring::BufferRing;
+use crate::driver::uring::operation::{Prompt, Tag};
+use crate::driver::uring::readiness::Readiness;
+use crate::driver::uring::ring::{Completion, Ring};
+pub use crate::driver::uring::setup::RingConfig;
+pub(crate) use crate::driver::uring::setup::Unavailable;
+use crate::driver::{Close, Driver, DriverCounters, DriverReport, add, socket};
+use crate::sys::address::Address;
+use crate::sys::wake::WakeCell;
+
+/// Completions that one non-blocking pass may harvest: a kernel since 6.13 runs at most `max(20, wanted)` task works.
+const HARVEST: usize = 64;
+/// How long `finish` waits for the kernel to let go of memory.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+/// A send of more bytes may find too little room in a socket whose reader is quick: its completion is news.
+const PROMPT_BYTES_MAX: usize = 16_384;
+/// How long a small send that went short, and that nobody waits for, may go unnoticed. Its reader has left hundreds of
+/// KiB unread. A core that is idle for so long spends one system call more; a busy one none.
+const PROMPT_WAIT_MAX: Duration = Duration::from_millis(5);
+/// Rounds in which a turn of somebody else's loop tries to leave nothing to do behind.
+const SETTLE_ROUNDS_MAX: usize = 8;
+
+/// The driver. See the module's text.
+pub(crate) struct Uring {
+    ring: ManuallyDrop<Ring>,
+    buffers: ManuallyDrop<BufferRing>,
+    wake: Arc<WakeCell>,
+    wake_word: ManuallyDrop<Box<u64>>,
+    wake_armed: bool,
+    /// Registered with the ring when somebody else's loop asks for it.
+    readiness: Option<Readiness>,
+    /// Streams whose multishot receive ended for want of a buffer.
+    starved: Vec<Key>,
+    /// Reused: completions copied out of the queue before they are looked at.
+    harvest: Vec<Completion>,
+    tier: String,
+    counters: Arc<DriverCounters>,
+}
+
+impl Uring {
+    /// Sets the ring up on the thread that will use it, with the best flags the kernel takes.
+    pub(crate) fn new(config: RingConfig, pool: &Rc<ReceivePool>, wake: &Arc<WakeCell>) -> Result<Self, Unavailable> {
+        let counters: Arc<DriverCounters> = Arc::default();
+        let (ring, tier) = setup::set_up(config)?;
+        // In this order: if the second fails, the ring goes before the memory that it might know of.
+        let mut buffers = BufferRing::new(Rc::clone(pool));
+        let ring = Ring::new(ring, Arc::clone(&counters));
+        ring.register_buffers(&buffers).map_err(|error| Unavailable::new("registering the buffer ring", &error))?;
+        buffers.replenish();
+        Ok(Self {
+            ring: ManuallyDrop::new(ring),
+            buffers: ManuallyDrop::new(buffers),
+            wake: Arc::clone(wake),
+            wake_word: ManuallyDrop::new(Box::new(0)),
+            wake_armed: false,
+            readiness: None,
+            starved: Vec::new(),
+            harvest: Vec::new(),
+            tier,
+            counters,
+        })
+    }
+
+    fn arm_wake(&mut self) {
+        if !self.wake_armed {
+            let read = operation::read_word(self.wake.as_fd(), &mut **self.wake_word);
+            self.ring.push(Tag::Wake, Key { slot: 0, generation: 0 }, read);
+            self.wake_armed = true;
+        }
+    }
+
+    /// Gives returned buffers to the kernel, and re-arms streams that were parked for want of one.
+    fn replenish(&mut self, sockets: &mut Sockets) {
+        self.buffers.replenish();
+        if self.buffers.has_posted() {
+            for key in std::mem::take(&mut self.starved) {
+                if let Some(slot) = sockets.get(key)
+                    && slot.receiving == Repeating::Starved
+                    && !slot.closing
+                {
+                    slot.receiving = Repeating::Idle;
+                    self.arm_receive(sockets, key);
+                }
+            }
+        }
+    }
+
+    /// Before somebody else's loop sleeps: everything is submitted and reaped, and the readiness descriptor is clear.
+    ///
+    /// The kernel writes the descriptor when its list of deferred work becomes non-empty, and once for what it posts
+    /// while we enter. So it is cleared only when nothing is left, and then we look once more: what came before the
+    /// clearing is found, what comes after writes it again.
+    fn settle(&mut self, sockets: &mut Sockets) -> io::Result<()> {
+        for _ in 0..SETTLE_ROUNDS_MAX {
+            self.replenish(sockets);
+            self.arm_wake();
+            let is_clear = self.ring.push_backlog() && self.ring.has_nothing_to_do();
+            if let (true, Some(readiness)) = (is_clear, &self.readiness) {
+                readiness.clear();
+                if self.ring.has_nothing_to_do() {
+                    return Ok(());
+                }
+            }
+            self.ring.enter(HARVEST, Some(Duration::ZERO))?;
+            self.reap(sockets);
+        }
+        if let Some(readiness) = &self.readiness {
+            readiness.set();
+        }
+        Ok(())
+    }
+
+    fn cancel(&mut self, sockets: &mut Sockets, key: Key, tag: Tag) {
+        let slot = sockets.owned(key);
+        slot.receiving = Repeating::Pausing;
+        slot.operations += 1;
+        add(&self.counters.pauses, 1);
+        self.ring.push(Tag::Cancel, key, operation::cancel(tag, key));
+    }
+
+    /// Submits what is left of the slot's send.
+    fn submit_send(&mut self, sockets: &mut Sockets, key: Key, prompt: Prompt) {
+        let slot = sockets.owned(key);
+        let (Some(fd), Some(sending)) = (&slot.fd, &mut slot.sending) else { return };
+        let send = operation::send(fd.as_fd(), sending, prompt);
+        slot.operations += 1;
+        if self.ring.push(Tag::Send, key, send) && prompt == Prompt::Yes {
+            self.ring.prompt += 1;
+        }
+    }
+}
+
+impl Driver for Uring {
+    fn listen(&mut self, sockets: &mut Sockets, address: &Address) -> io::Result<Key> {
+        self.adopt_listener(sockets, socket::listen(address)?)
+    }
+
+    fn connect(&mut self, sockets: &mut Sockets, address: &Address) -> io::Result<Key> {
+        let (fd, done) = socket::connect(address)?;
+        if done {
+            return self.adopt_stream(sockets, fd);
+        }
+        let writable = operation::writable(fd.as_fd());
+        let key = sockets.insert(Some(fd));
+        let slot = sockets.owned(key);
+        slot.connecting = true;
+        slot.operations += 1;
+        self.ring.push(Tag::Connect, key, writable);
+        Ok(key)
+    }
+
+    fn adopt_listener(&mut self, sockets: &mut Sockets, fd: OwnedFd) -> io::Result<Key> {
+        let key = sockets.insert(Some(fd));
+        sockets.owned(key).accepted = Some(Box::default());
+        Ok(key)
+    }
+
+    fn adopt_stream(&mut self, sockets: &mut Sockets, fd: OwnedFd) -> io::Result<Key> {
+        // The ring waits for us: a blocking socket spares it spurious EAGAINs.
+        rustix::io::ioctl_fionbio(&fd, false)?;
+        Ok(sockets.insert(Some(fd)))
+    }
+
+    fn arm_accept(&mut self, sockets: &mut Sockets, key: Key) {
+        let slot = sockets.owned(key);
+        let Some(fd) = slot.fd.as_ref().filter(|_| slot.receiving == Repeating::Idle) else { return };
+        let accept = operation::accept(fd.as_fd());
+        slot.receiving = Repeating::Armed;
+        slot.operations += 1;
+        self.ring.push(Tag::Accept, key, accept);
+    }
+
+    fn arm_receive(&mut self, sockets: &mut Sockets, key: Key) {
+        let slot = sockets.owned(key);
+        let Some(fd) = slot.fd.as_ref().filter(|_| slot.receiving == Repeating::Idle && slot.end.is_none()) else {
+            return;
+        };
+        let receive = operation::receive(fd.as_fd());
+        slot.receiving = Repeating::Armed;
+        slot.operations += 1;
+        self.ring.push(Tag::Receive, key, receive);
+    }
+
+    fn pause_receive(&mut self, sockets: &mut Sockets, key: Key) {
+        match sockets.owned(key).receiving {
+            Repeating::Armed => self.cancel(sockets, key, Tag::Receive),
+            Repeating::Starved => sockets.owned(key).receiving = Repeating::Idle,
+            Repeating::Idle | Repeating::Pausing => {}
+        }
+    }
+
+    fn send(&mut self, sockets: &mut Sockets, key: Key, buf: SendBuf) {
+        let slot = sockets.owned(key);
+        debug_assert!(slot.sending.is_none());
+        add(&self.counters.sends, 1);
+        let is_large = buf.len() > PROMPT_BYTES_MAX;
+        slot.sending = Some(Box::new(Sending { buf, sent: 0, vectored: None }));
+        self.submit_send(sockets, key, Prompt::Yes);
+        sockets.completion_awaited |= is_large;
+    }
+
+    fn shutdown_write(&mut self, sockets: &mut Sockets, key: Key) {
+        // The system call: the ring's opcode would always go to a worker thread.
+        let slot = sockets.owned(key);
+        slot.shutdown_write();
+        sockets.completion_awaited |= slot.finish_after_send;
+    }
+
+    fn close(&mut self, sockets: &mut Sockets, key: Key, how: Close) {
+        let slot = sockets.owned(key);
+        slot.closing = true;
+        slot.forget_inbound();
+        slot.receive_waker = None;
+        slot.send_waker = None;
+        if how == Close::Abort
+            && let Some(fd) = &slot.fd
+        {
+            // It fails only for sockets that are gone already.
+            let _ = rustix::net::sockopt::set_socket_linger(fd, Some(Duration::ZERO));
+        }
+        let waiting = slot.accepted.take();
+        if slot.operations == 0 {
+            sockets.remove(key);
+        } else if let Some(fd) = &slot.fd {
+            // Closing a descriptor cancels nothing; the slot and the memory go with the last completion.
+            let cancel = operation::cancel_all(fd.as_fd());
+            slot.operations += 1;
+            self.ring.push(Tag::Cancel, key, cancel);
+            sockets.completion_awaited = true;
+        }
+        for key in waiting.into_iter().flat_map(|waiting| *waiting) {
+            self.close(sockets, key, Close::Orderly);
+        }
+    }
+
+    fn wait(&mut self, sockets: &mut Sockets, timeout: Option<Duration>) -> io::Result<()> {
+        self.replenish(sockets);
+        self.arm_wake();
+        let timeout = if self.ring.push_backlog() { timeout } else { Some(Duration::ZERO) };
+        let (want, timeout) = match timeout {
+            Some(Duration::ZERO) => (HARVEST, timeout),
+            // Somebody waits for one of these sends: their completions are news.
+            _ if std::mem::take(&mut sockets.completion_awaited) => (self.ring.prompt.max(1), timeout),
+            _ if self.ring.prompt == 0 => (1, timeout),
+            _ => (self.ring.prompt + 1, Some(timeout.map_or(PROMPT_WAIT_MAX, |timeout| timeout.min(PROMPT_WAIT_MAX)))),
+        };
+        self.ring.enter(want, timeout)?;
+        self.reap(sockets);
+        if self.readiness.is_some() { self.settle(sockets) } else { Ok(()) }
+    }
+
+    fn local_address(&self, sockets: &mut Sockets, key: Key) -> io::Result<Option<Address>> {
+        socket::local_address(sockets.fd(key)?)
+    }
+
+    fn peer_address(&self, sockets: &mut Sockets, key: Key) -> io::Result<Option<Address>> {
+        socket::peer_address(sockets.fd(key)?)
+    }
+
+    fn finish(&mut self, sockets: &mut Sockets) -> bool {
+        // The wake read is the last operation: it ends when the eventfd is written.
+        self.wake.about_to_sleep();
+        self.wake.wake();
+        let deadline = std::time::Instant::now() + CLOSE_TIMEOUT;
+        while self.ring.in_flight() > 0 && std::time::Instant::now() < deadline {
+            self.ring.push_backlog();
+            if self.ring.enter(1, Some(Duration::from_millis(10))).is_err() {
+                break;
+            }
+            self.reap(sockets);
+        }
+        self.ring.in_flight() == 0
+    }
+
+    fn readiness_fd(&mut self) -> Option<RawFd> {
+        if self.readiness.is_none() {
+            let readiness = Readiness::new(&self.wake).ok()?;
+            self.ring.register_eventfd(&readiness.eventfd).ok()?;
+            self.readiness = Some(readiness);
+        }
+        self.readiness.as_ref().map(|readiness| readiness.epoll.as_raw_fd())
+    }
+
+    fn report(&self) -> DriverReport {
+        DriverReport {
+            driver: "io_uring",
+            line: format!(
+                "driver io_uring, {}, multishot accept and receive, {} buffers of {} bytes",
+                self.tier,
+                self.buffers.pool.buffers(),
+                self.buffers.pool.buffer_bytes()
+            ),
+        }
+    }
+
+    fn counters(&self) -> Arc<DriverCounters> {
+        Arc::clone(&self.counters)
+    }
+}
+
+impl Drop for Uring {
+    fn drop(&mut self) {
+        let released = self.ring.in_flight() == 0;
+        // SAFETY: each field is dropped once, here, and not used after: the ring first, then what it referred to, unless
+        // an operation is left that could still refer to it.
+        unsafe {
+            ManuallyDrop::drop(&mut self.ring);
+            if released {
+                ManuallyDrop::drop(&mut self.buffers);
+                ManuallyDrop::drop(&mut self.wake_word);
+            }
+        }
+    }
+}

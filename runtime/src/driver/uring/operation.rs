@@ -1,0 +1,135 @@
+//! What is submitted: each operation as an entry of the submission queue, and how its completion is told from others.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use io_uring::types::{CancelBuilder, Fd};
+use io_uring::{opcode, squeue};
+
+use crate::driver::slot::{Key, SEND_PIECES_MAX, Sending};
+use crate::driver::uring::buffer_ring::BUFFER_GROUP;
+
+/// `IORING_RECV_MULTISHOT`, which the crate sets only on `RecvMulti`.
+const RECV_MULTISHOT: u16 = 2;
+
+/// What an operation was: the top byte of its `user_data`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(super) enum Tag {
+    Accept = 1,
+    Receive = 2,
+    Send = 3,
+    Cancel = 4,
+    Wake = 5,
+    Connect = 6,
+}
+
+impl Tag {
+    const fn from_bits(bits: u8) -> Option<Self> {
+        match bits {
+            1 => Some(Self::Accept),
+            2 => Some(Self::Receive),
+            3 => Some(Self::Send),
+            4 => Some(Self::Cancel),
+            5 => Some(Self::Wake),
+            6 => Some(Self::Connect),
+            _ => None,
+        }
+    }
+}
+
+/// `user_data`: tag (8) | generation (24) | slot (32).
+pub(super) const fn user_data(tag: Tag, key: Key) -> u64 {
+    ((tag as u64) << 56) | ((key.generation as u64) << 32) | key.slot as u64
+}
+
+/// The other way round.
+pub(super) const fn identity(user_data: u64) -> (Option<Tag>, Key) {
+    let key = Key { slot: user_data as u32, generation: ((user_data >> 32) & 0xff_ffff) as u32 };
+    (Tag::from_bits((user_data >> 56) as u8), key)
+}
+
+fn raw(fd: BorrowedFd<'_>) -> Fd {
+    Fd(fd.as_raw_fd())
+}
+
+/// Accepts until it is cancelled.
+pub(super) fn accept(fd: BorrowedFd<'_>) -> squeue::Entry {
+    opcode::AcceptMulti::new(raw(fd)).flags(libc::SOCK_CLOEXEC).build()
+}
+
+/// Receives into provided buffers until it is cancelled, or none is left.
+pub(super) fn receive(fd: BorrowedFd<'_>) -> squeue::Entry {
+    opcode::Recv::new(raw(fd), std::ptr::null_mut(), 0)
+        .ioprio(RECV_MULTISHOT)
+        .buf_group(BUFFER_GROUP)
+        .build()
+        .flags(squeue::Flags::BUFFER_SELECT)
+}
+
+/// Whether a send completes while it is submitted, whatever the socket says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prompt {
+    Yes,
+    No,
+}
+
+/// Sends what is left.
+pub(super) fn send(fd: BorrowedFd<'_>, sending: &mut Sending, prompt: Prompt) -> squeue::Entry {
+    let flags = libc::MSG_NOSIGNAL
+        | match prompt {
+            Prompt::Yes => libc::MSG_DONTWAIT,
+            Prompt::No => libc::MSG_WAITALL,
+        };
+    if let Some(bytes) = sending.buf.single() {
+        let rest = &bytes[sending.sent..];
+        opcode::Send::new(raw(fd), rest.as_ptr(), rest.len().min(u32::MAX as usize) as u32).flags(flags).build()
+    } else {
+        opcode::SendMsg::new(raw(fd), vectored(sending)).flags(flags as u32).build()
+    }
+}
+
+/// Completes when a connect has ended.
+pub(super) fn writable(fd: BorrowedFd<'_>) -> squeue::Entry {
+    opcode::PollAdd::new(raw(fd), libc::POLLOUT as u32).build()
+}
+
+/// Reads the word of an eventfd.
+pub(super) fn read_word(fd: BorrowedFd<'_>, word: *mut u64) -> squeue::Entry {
+    opcode::Read::new(raw(fd), word.cast(), 8).build()
+}
+
+/// Cancels one operation of a socket.
+pub(super) fn cancel(tag: Tag, key: Key) -> squeue::Entry {
+    opcode::AsyncCancel::new(user_data(tag, key)).build()
+}
+
+/// Cancels everything on a descriptor.
+pub(super) fn cancel_all(fd: BorrowedFd<'_>) -> squeue::Entry {
+    opcode::AsyncCancel2::new(CancelBuilder::fd(raw(fd)).all()).build()
+}
+
+/// Memory of a vectored send that the kernel reads.
+struct Vectored {
+    header: libc::msghdr,
+    pieces: Vec<libc::iovec>,
+}
+
+/// Writes header and pieces of what is left into memory that stays with the send.
+fn vectored(sending: &mut Sending) -> *const libc::msghdr {
+    // SAFETY: an all-zero msghdr is a valid one: no name, no control data, no pieces.
+    let header = unsafe { std::mem::zeroed() };
+    let mut vectored = Box::new(Vectored { header, pieces: Vec::new() });
+    let mut skip = sending.sent;
+    for piece in sending.buf.pieces() {
+        let rest = piece.get(skip..).unwrap_or_default();
+        skip = skip.saturating_sub(piece.len());
+        if !rest.is_empty() && vectored.pieces.len() < SEND_PIECES_MAX {
+            vectored.pieces.push(libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: rest.len() });
+        }
+    }
+    vectored.header.msg_iov = vectored.pieces.as_mut_ptr();
+    vectored.header.msg_iovlen = vectored.pieces.len();
+    let header: *const libc::msghdr = &vectored.header;
+    sending.vectored = Some(vectored);
+    header
+}
