@@ -116,6 +116,8 @@
 
 pub mod blocking;
 pub mod helpers;
+#[cfg(feature = "tower")]
+pub mod tower;
 pub mod websocket;
 
 mod app;

@@ -207,6 +207,20 @@ impl Pipe {
             }
         }
     }
+
+    /// The same where the writer waits to be asked.
+    #[cfg(feature = "tower")]
+    pub(crate) fn poll_asked(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let next = self.poll_pop(cx);
+        if next.is_pending() {
+            let mut state = self.lock();
+            let is_first = !std::mem::replace(&mut state.wanted, true);
+            let waker = if is_first { state.writer.take() } else { None };
+            drop(state);
+            waker.into_iter().for_each(Waker::wake);
+        }
+        next
+    }
 }
 
 #[cfg(test)]

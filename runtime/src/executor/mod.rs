@@ -149,6 +149,8 @@ impl Executor {
         let foreign = core.foreign.get() && !core.blocking.get();
         if foreign {
             core.wake.awake();
+            // What was spawned between the turns shall not run by the clock of the last one.
+            core.timers.advance(core.time.now());
         }
         core.tasks.take_remote();
         core.run_tasks();
