@@ -38,7 +38,8 @@ fn application(_: &Core) -> App {
 
 /// The executor lives on the loop of tokio: this is how that waits.
 async fn drive(site: Site, executor: Executor) -> io::Result<()> {
-    let ready = AsyncFd::new(executor.readiness_fd().ok_or_else(|| io::Error::other("no descriptor to wait for"))?)?;
+    #[allow(deprecated, reason = "what replaces it is unsafe; with a descriptor that it owns this one is sound")]
+    let ready = AsyncFd::new(executor.readiness()?)?;
     site.drive(executor, async |time: Option<Duration>| {
         let readable = async {
             if let Ok(mut guard) = ready.readable().await {

@@ -48,19 +48,19 @@ impl Site {
     /// timers, spawned tasks, sockets, listeners of the site's own. To be spawned on the loop's local tasks; it ends only
     /// when the driver of the executor fails. Dropped, it ends the executor's tasks.
     ///
-    /// `wait` is that loop's way to wait: it is done when [`Executor::readiness_fd`] is readable, or after the time given,
+    /// `wait` is that loop's way to wait: it is done when [`Executor::readiness`] is readable, or after the time given,
     /// whichever is first, or for any other reason.
     ///
     /// ```
     /// use ringgate::{App, Config, Request, Site};
     /// use ringgate_runtime::executor::{Executor, ExecutorConfig};
-    /// use std::{os::fd::BorrowedFd, time::Duration};
+    /// use std::time::Duration;
     /// use tokio::io::unix::AsyncFd;
     ///
     /// /// Waits as tokio does.
     /// async fn drive(site: Site, executor: Executor) -> std::io::Result<()> {
-    ///     let ready = executor.readiness_fd().expect("kernel drivers have one");
-    ///     let ready = AsyncFd::new(ready)?;
+    ///     #[allow(deprecated, reason = "what replaces it is unsafe; with a descriptor that it owns this one is sound")]
+    ///     let ready = AsyncFd::new(executor.readiness()?)?;
     ///     site.drive(executor, async |timeout: Option<Duration>| {
     ///         let readable = async {
     ///             if let Ok(mut guard) = ready.readable().await {
@@ -98,7 +98,7 @@ impl Site {
         let nudge = Nudge::of(self.core());
         let handle = executor.handle();
         // Between turns other threads write the descriptor only for a loop that is known to wait for it.
-        executor.readiness_fd();
+        drop(executor.readiness()?);
         loop {
             let timeout = match executor.turn(Some(Duration::ZERO))? {
                 Turn::Again => {

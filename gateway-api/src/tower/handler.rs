@@ -14,7 +14,7 @@ use crate::{
 };
 use bytes::Buf;
 use futures_core::Stream;
-use http::{Method, StatusCode, header};
+use http::{HeaderName, Method, StatusCode, header};
 use http_body::{Body, Frame};
 use std::{
     fmt,
@@ -235,7 +235,7 @@ async fn respond<B: Body + 'static>(response: http::Response<B>, is_head: bool, 
     let mut last = None;
     for (name, value) in parts.headers {
         last = name.or(last);
-        if let Some(name) = last.as_ref().filter(|name| **name != header::CONTENT_LENGTH) {
+        if let Some(name) = last.as_ref().filter(|name| !FRAMING.contains(name)) {
             response.fields.push((name.clone(), value));
         }
     }
@@ -267,6 +267,10 @@ async fn respond<B: Body + 'static>(response: http::Response<B>, is_head: bool, 
     response.body = Payload::Stream { chunks: Box::pin(frames), length };
     response
 }
+
+/// How a body is framed is the gateway's business; `connection: close` is obeyed.
+const FRAMING: [HeaderName; 3] =
+    [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, HeaderName::from_static("proxy-connection")];
 
 /// The body of a response to HEAD.
 struct Nothing;

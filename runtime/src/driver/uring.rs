@@ -27,7 +27,7 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -825,13 +825,13 @@ impl Driver for Uring {
         self.operations_in_flight == 0
     }
 
-    fn readiness_fd(&mut self) -> Option<RawFd> {
+    fn readiness_fd(&mut self) -> Option<BorrowedFd<'_>> {
         if self.readiness.is_none() {
             let readiness = Readiness::new(&self.wake).ok()?;
             self.ring.submitter().register_eventfd(readiness.eventfd.as_raw_fd()).ok()?;
             self.readiness = Some(readiness);
         }
-        self.readiness.as_ref().map(|readiness| readiness.epoll.as_raw_fd())
+        self.readiness.as_ref().map(|readiness| readiness.epoll.as_fd())
     }
 
     fn report(&self) -> DriverReport {
