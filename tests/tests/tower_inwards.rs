@@ -278,7 +278,10 @@ fn fields_of_the_connection_stay_with_the_gateway() {
     on_every_driver(app, |server| {
         for (_, mut client) in server.tongues() {
             let answer = client.get("/legacy/framed");
-            assert_eq!((answer.text(), answer.field("via"), answer.field("content-length")), ("said", Some("x"), Some("4")));
+            assert_eq!(
+                (answer.text(), answer.field("via"), answer.field("content-length")),
+                ("said", Some("x"), Some("4"))
+            );
             assert_eq!(answer.field("transfer-encoding"), None);
             assert_eq!(client.get("/native").text(), "native");
         }

@@ -219,7 +219,10 @@ fn app(_: &Core) -> App {
             format!("{} {local} {}", request.peer_address().unwrap(), request.authority())
         })
         .route("/big", get(|_: &Request| vec![7_u8; 1_000_000]))
-        .route("/writer", get(|_: &Request| Response::writer(|out| (0..1000).try_for_each(|line| writeln!(out, "{line}")))))
+        .route(
+            "/writer",
+            get(|_: &Request| Response::writer(|out| (0..1000).try_for_each(|line| writeln!(out, "{line}")))),
+        )
         .route("/client", client)
         .route("/ws", async |mut socket: WebSocket| drop(socket.recv().await))
 }

@@ -150,6 +150,7 @@ pub(crate) fn uri(request: &Request, stripped: usize) -> Option<Uri> {
     if request.version() != Version::HTTP_2 || request.authority().is_empty() || path == "*" {
         return text.try_into().ok();
     }
+    // A port speaks no TLS yet, so every `:scheme` that is true is this one.
     Uri::builder().scheme("http").authority(request.authority()).path_and_query(text).build().ok()
 }
 
@@ -182,5 +183,8 @@ mod tests {
         for (path, count, rest) in cases {
             assert_eq!(without_segments(path, count), rest, "{path} without {count}");
         }
+        // What is left may look like an authority, and is none.
+        let left: Uri = "//evil.example/a".try_into().unwrap();
+        assert_eq!((left.authority(), left.path()), (None, "//evil.example/a"));
     }
 }
