@@ -11,16 +11,16 @@
 //! The examples `with_axum` and `under_hyper` show both in full.
 
 mod drive;
-mod handler;
 mod origin;
 mod request_body;
 mod response_body;
+mod service_handler;
 mod site;
 
 pub use crate::tower::{
-    handler::{IsService, ServiceHandler, handler},
     origin::Origin,
     request_body::RequestBody,
     response_body::ResponseBody,
+    service_handler::{IsService, ServiceHandler, handler},
     site::Answer,
 };

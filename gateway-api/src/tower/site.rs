@@ -47,6 +47,8 @@ use tower_service::Service;
 ///   arrive on HTTP/2; on HTTP/1.1 with `TE: trailers`, if the response names them in a `Trailer` field, which is done for
 ///   those of [`Response::trailers`].
 /// - [`Request::peer_address`] is known if the host has left an [`Origin`] in the request's extensions.
+/// - **A drain** is told to them by [`Core::is_draining`](crate::Core::is_draining) and to their clients by
+///   `Connection: close`; [`Site::drain`] waits for connections of its own only.
 /// - **WebSockets** cannot be opened: types of `http` have no word for it. A handshake is answered with 501, or by the
 ///   handler for [those that ask for none](crate::websocket::WebSocketRoute::otherwise); extended CONNECT with 501.
 /// - A handler that holds its core for long is not named: the host polls it, not the executor.
@@ -355,7 +357,7 @@ impl Inflow {
                             // Not wanted any more: the next round sees it.
                             let _ = into.push(Lease::from_vec(bytes));
                         }
-                        Err(frame) => trailers = frame.into_trailers().ok().or(trailers.take()),
+                        Err(frame) => trailers = frame.into_trailers().ok().or_else(|| trailers.take()),
                     },
                 }
             }
