@@ -63,7 +63,10 @@ async fn serve(site: Site, stream: TcpStream) -> io::Result<()> {
     let served = if first == *b"P" && is_preface(&stream).await? {
         http2::Builder::new(Local).timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), with_origin).await
     } else {
-        http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), with_origin).await
+        // Pipelined responses leave together.
+        let mut server = http1::Builder::new();
+        server.timer(TokioTimer::new()).pipeline_flush(true);
+        server.serve_connection(TokioIo::new(stream), with_origin).await
     };
     served.map_err(io::Error::other)
 }

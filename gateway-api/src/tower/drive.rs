@@ -46,7 +46,11 @@ impl Nudge {
 impl Site {
     /// Drives the executor of this site from a loop that is not ours, so that everything its handlers can do works there:
     /// timers, spawned tasks, sockets, listeners of the site's own. To be spawned on the loop's local tasks; it ends only
-    /// when the driver of the executor fails. Dropped, it ends the executor's tasks.
+    /// when the driver of the executor fails. Dropped, it ends the executor's tasks, and who waits for the executor waits in
+    /// vain: it should live as long as connections of the host do.
+    ///
+    /// Each time the host has polled a handler or a body, one turn follows; what was polled in the same round of its loop
+    /// shares it.
     ///
     /// `wait` is that loop's way to wait: it is done when [`Executor::readiness`] is readable, or after the time given,
     /// whichever is first, or for any other reason.

@@ -108,7 +108,8 @@ impl<S> ServiceHandler<S> {
     /// # }
     /// ```
     /// Then timers and sockets of tokio live on its thread, what `tokio::spawn` starts runs there, and each wake from there
-    /// crosses over to the core (an eventfd or a ring message: microseconds, not nanoseconds). Or the whole
+    /// crosses over to the core (an eventfd or a ring message: microseconds, not nanoseconds). `spawn_local` is not to be
+    /// had there. Or the whole
     /// application runs on a tokio thread ([`Site::drive`](crate::Site::drive)); then tokio is around already.
     #[must_use]
     pub fn within(mut self, hook: impl Fn(&mut dyn FnMut()) + 'static) -> Self {
