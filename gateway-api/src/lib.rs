@@ -111,11 +111,18 @@
 //! [`Gateway::start`] runs on threads of its own and answers a [`RunningGateway`]. A [`Site`] runs on an executor that you
 //! drive, be it one turn at a time inside another loop; [`serve_connection`] serves any
 //! [`ByteStream`](ringgate_runtime::net::ByteStream).
+//!
+//! # Adoption one route at a time
+//! With the feature `tower` a service of that family, an axum `Router` say, mounts below any path
+//! (`App::mount_service`), and a [`Site`] is itself such a service, so that an application also runs under hyper, on a
+//! loop that is not ours (`Site::drive`). Module `tower` says what crosses that bridge and what does not.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod blocking;
 pub mod helpers;
+#[cfg(feature = "tower")]
+pub mod tower;
 pub mod websocket;
 
 mod app;

@@ -23,6 +23,8 @@ struct State {
     trailers: Option<HeaderMap>,
     reader: Option<Waker>,
     writer: Option<Waker>,
+    /// Threads that block: without one nobody has to be notified, which would cost a system call.
+    blocked: usize,
 }
 
 /// What both ends share. A queue never holds more than `capacity` bytes and one piece.
@@ -44,11 +46,22 @@ impl Pipe {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wake(&self, waker: Option<Waker>) {
-        self.changed.notify_all();
-        if let Some(waker) = waker {
-            waker.wake();
+    /// Blocks until the other end has done something.
+    fn block<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.blocked += 1;
+        let mut state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.blocked -= 1;
+        state
+    }
+
+    /// Lets go of the lock and wakes whoever waits at the other end.
+    fn wake(&self, state: MutexGuard<'_, State>, waker: Option<Waker>) {
+        let is_blocked = state.blocked > 0;
+        drop(state);
+        if is_blocked {
+            self.changed.notify_all();
         }
+        waker.into_iter().for_each(Waker::wake);
     }
 
     /// Leaves trailers for the reader, before `finish`.
@@ -97,15 +110,14 @@ impl Pipe {
 
     fn wake_reader(&self, mut state: MutexGuard<'_, State>) {
         let waker = state.reader.take();
-        drop(state);
-        self.wake(waker);
+        self.wake(state, waker);
     }
 
     /// Puts a piece in, and blocks while there is no room.
     pub(crate) fn push_blocking(&self, bytes: Bytes) -> bool {
         let mut state = self.lock();
         while state.queued >= self.capacity && !state.reader_gone {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.block(state);
         }
         drop(state);
         self.push_shared(bytes)
@@ -133,8 +145,7 @@ impl Pipe {
         let mut state = self.lock();
         state.end.get_or_insert(end);
         let waker = state.reader.take();
-        drop(state);
-        self.wake(waker);
+        self.wake(state, waker);
     }
 
     /// The reader leaves; writers learn it at their next call.
@@ -144,8 +155,7 @@ impl Pipe {
         state.queue.clear();
         state.queued = 0;
         let waker = state.writer.take();
-        drop(state);
-        self.wake(waker);
+        self.wake(state, waker);
     }
 
     /// Whether the reader has left.
@@ -176,14 +186,13 @@ impl Pipe {
             if let Some(bytes) = state.queue.pop_front() {
                 state.queued -= bytes.len();
                 let waker = state.writer.take();
-                drop(state);
-                self.wake(waker);
+                self.wake(state, waker);
                 return Some(Ok(bytes));
             }
             match state.end {
                 Some(Ok(())) => return None,
                 Some(Err(error)) => return Some(Err(error)),
-                None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => state = self.block(state),
             }
         }
     }
@@ -194,8 +203,7 @@ impl Pipe {
         if let Some(bytes) = state.queue.pop_front() {
             state.queued -= bytes.len();
             let waker = state.writer.take();
-            drop(state);
-            self.wake(waker);
+            self.wake(state, waker);
             return Poll::Ready(Some(Ok(bytes)));
         }
         match state.end {
@@ -206,6 +214,20 @@ impl Pipe {
                 Poll::Pending
             }
         }
+    }
+
+    /// The same where the writer waits to be asked.
+    #[cfg(feature = "tower")]
+    pub(crate) fn poll_asked(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let next = self.poll_pop(cx);
+        if next.is_pending() {
+            let mut state = self.lock();
+            let is_first = !std::mem::replace(&mut state.wanted, true);
+            let waker = if is_first { state.writer.take() } else { None };
+            drop(state);
+            waker.into_iter().for_each(Waker::wake);
+        }
+        next
     }
 }
 

@@ -98,6 +98,12 @@ impl Site {
         &self.inner.core
     }
 
+    /// The application made ready.
+    #[cfg(feature = "tower")]
+    pub(crate) fn table(&self) -> &Rc<Table> {
+        &self.inner.table
+    }
+
     /// Connections open now.
     #[must_use]
     pub fn connections(&self) -> usize {

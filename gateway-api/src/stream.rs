@@ -37,8 +37,21 @@ impl Chunk {
         Self { content: Content::Trailers { fields: Box::new(fields), form: None } }
     }
 
-    fn data(piece: Piece) -> Self {
+    pub(crate) fn data(piece: Piece) -> Self {
         Self { content: Content::Data(piece) }
+    }
+
+    /// The bytes, shared where they can be; what is no data comes back.
+    #[cfg(feature = "tower")]
+    pub(crate) fn into_bytes(self) -> Result<Bytes, Self> {
+        match self.content {
+            Content::Data(Piece::Owned(bytes)) => Ok(bytes.into()),
+            Content::Data(Piece::Shared(bytes)) => Ok(bytes),
+            Content::Data(Piece::Static(bytes)) => Ok(Bytes::from_static(bytes)),
+            // A lease belongs to its core, and `Bytes` may go anywhere.
+            Content::Data(Piece::Lease(lease)) => Ok(Bytes::copy_from_slice(&lease)),
+            Content::Trailers { .. } => Err(self),
+        }
     }
 
     fn len(&self) -> usize {

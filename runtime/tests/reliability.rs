@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
@@ -316,6 +317,34 @@ fn somebody_elses_loop_drives_it_and_sleeps_in_between() {
         let before = foreign.turns;
         foreign.run(Duration::from_millis(300), || false);
         assert!(foreign.turns - before < 10, "{} turns while idle", foreign.turns - before);
+    });
+}
+
+#[test]
+fn what_is_spawned_between_turns_runs_by_the_time_it_is_then() {
+    on_both_drivers(|executor| {
+        let handle = executor.handle();
+        let mut foreign = ForeignLoop::new(executor);
+        foreign.run(Duration::from_millis(5), || false);
+        // Long enough to swallow the sleep, were it counted from the last turn.
+        std::thread::sleep(Duration::from_millis(80));
+        let slept = Rc::new(std::cell::Cell::new(None));
+        let sleeper = {
+            let (handle, slept) = (handle.clone(), Rc::clone(&slept));
+            async move {
+                let begun = Instant::now();
+                handle.sleep(Duration::from_millis(40)).await;
+                slept.set(Some(begun.elapsed()));
+            }
+        };
+        handle.spawn("sleeper", sleeper).detach();
+        assert!(foreign.run(Duration::from_secs(5), || slept.get().is_some()));
+        assert!(slept.get().unwrap() >= Duration::from_millis(39), "{:?}", slept.get());
+
+        std::thread::sleep(Duration::from_millis(30));
+        let before = handle.now();
+        handle.catch_up();
+        assert!(handle.now().since(before) >= Duration::from_millis(29), "the clock is read anew");
     });
 }
 

@@ -70,6 +70,7 @@ const HOUSES: &[House] = &[
             (&["conn"], 11),
             (&["site"], 12),
             (&["gateway"], 13),
+            (&["tower"], 13),
         ],
     },
 ];

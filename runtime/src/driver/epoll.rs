@@ -5,7 +5,7 @@
 //! for changes only when a reader falls behind or catches up.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -382,8 +382,8 @@ impl Driver for Epoll {
         true
     }
 
-    fn readiness_fd(&mut self) -> Option<RawFd> {
-        Some(self.epoll.as_raw_fd())
+    fn readiness_fd(&mut self) -> Option<BorrowedFd<'_>> {
+        Some(self.epoll.as_fd())
     }
 
     fn report(&self) -> DriverReport {

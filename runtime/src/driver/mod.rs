@@ -10,7 +10,7 @@ pub(crate) mod socket;
 pub(crate) mod uring;
 
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -131,7 +131,7 @@ pub(crate) trait Driver {
     /// Lets go of everything, all sockets being closed; false if the kernel may still use their memory.
     fn finish(&mut self, sockets: &mut Sockets) -> bool;
     /// A descriptor that becomes readable when `wait` has something to do, for somebody else's loop.
-    fn readiness_fd(&mut self) -> Option<RawFd>;
+    fn readiness_fd(&mut self) -> Option<BorrowedFd<'_>>;
     /// What runs and why.
     fn report(&self) -> DriverReport;
     /// The driver's counters.

@@ -59,6 +59,12 @@ impl Handle {
         self.core.timers.now()
     }
 
+    /// Brings [`now`](Self::now) up to date and wakes the timers that are due: for code that somebody else's loop runs on
+    /// this thread between two turns, which may lie far apart. Inside a turn there is no need for it.
+    pub fn catch_up(&self) {
+        self.core.timers.advance(self.core.time.now());
+    }
+
     /// The wall clock. On the simulated driver it is the Unix epoch plus the virtual time.
     #[must_use]
     pub fn wall_clock(&self) -> SystemTime {

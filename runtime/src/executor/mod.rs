@@ -20,7 +20,7 @@ mod handle;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -149,6 +149,8 @@ impl Executor {
         let foreign = core.foreign.get() && !core.blocking.get();
         if foreign {
             core.wake.awake();
+            // What was spawned between the turns shall not run by the clock of the last one.
+            core.timers.advance(core.time.now());
         }
         core.tasks.take_remote();
         core.run_tasks();
@@ -192,9 +194,23 @@ impl Executor {
     /// outside of a turn. It never reads the descriptor itself.
     #[must_use]
     pub fn readiness_fd(&self) -> Option<RawFd> {
-        let fd = self.core.io.borrow_mut().parts().0.readiness_fd();
+        let fd = self.core.io.borrow_mut().parts().0.readiness_fd().map(|fd| fd.as_raw_fd());
         self.core.foreign.set(fd.is_some());
         fd
+    }
+
+    /// The same descriptor, duplicated: for a loop that wants to own what it waits for. It may
+    /// outlive the executor, and means nothing then.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left, or the driver has none.
+    pub fn readiness(&self) -> io::Result<OwnedFd> {
+        let fd = match self.core.io.borrow_mut().parts().0.readiness_fd() {
+            Some(fd) => fd.try_clone_to_owned()?,
+            None => return Err(io::Error::new(io::ErrorKind::Unsupported, "the driver has nothing to wait for")),
+        };
+        self.core.foreign.set(true);
+        Ok(fd)
     }
 }
 

@@ -49,7 +49,7 @@ mod wire;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -343,7 +343,7 @@ impl Driver for Sim {
         true
     }
 
-    fn readiness_fd(&mut self) -> Option<RawFd> {
+    fn readiness_fd(&mut self) -> Option<BorrowedFd<'_>> {
         None
     }
 

@@ -36,7 +36,7 @@ mod setup;
 
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -317,13 +317,13 @@ impl Driver for Uring {
         self.ring.in_flight() == 0
     }
 
-    fn readiness_fd(&mut self) -> Option<RawFd> {
+    fn readiness_fd(&mut self) -> Option<BorrowedFd<'_>> {
         if self.readiness.is_none() {
             let readiness = Readiness::new(&self.wake).ok()?;
             self.ring.register_eventfd(&readiness.eventfd).ok()?;
             self.readiness = Some(readiness);
         }
-        self.readiness.as_ref().map(|readiness| readiness.epoll.as_raw_fd())
+        self.readiness.as_ref().map(|readiness| readiness.epoll.as_fd())
     }
 
     fn report(&self) -> DriverReport {
