@@ -96,9 +96,10 @@ pub fn value_is_well_formed(value: &[u8]) -> bool {
 pub fn value_fits(kind: Kind, value: &[u8]) -> bool {
     match kind {
         Kind::Path => {
-            // Visible ASCII without what a browser would have encoded; `#` begins a fragment, which is never sent.
+            // Visible ASCII without what a browser would have encoded; `#` begins a fragment, which is never sent, and
+            // some take a backslash for a slash. The same bytes as in HTTP/1.
             let bad = value.iter().fold(false, |bad, &byte| {
-                bad | (byte <= b' ') | (byte >= 0x7f) | matches!(byte, b'#' | b'"' | b'<' | b'>')
+                bad | (byte <= b' ') | (byte >= 0x7f) | matches!(byte, b'#' | b'"' | b'<' | b'>' | b'\\')
             });
             !bad && matches!(value, [b'/', ..] | b"*")
         }

@@ -477,8 +477,8 @@ fn judge_host(input: &[u8], head: &mut Head, seen: &Seen, is_old: bool, is_conne
     match seen.hosts {
         0 if is_old => Ok(()),
         0 => Err(Fault::HostMissing),
-        // A URI without authority has an empty Host (RFC 9110 section 7.2); beside an authority it contradicts.
-        1 if seen.host.is_empty() && head.authority.is_empty() => Ok(()),
+        // The empty one too: http and https name an authority, and RFC 9112 section 3.3 leaves it to the server whether
+        // to invent one. HTTP/2 is judged alike.
         1 if seen.is_host_good => Ok(()),
         1 => Err(Fault::HostInvalid),
         _ => Err(Fault::HostRepeated),

@@ -41,7 +41,7 @@ faults! {
     RequestLineInvalid = BAD_REQUEST, "The request line is malformed.\n";
     /// The method is not a token.
     MethodInvalid = BAD_REQUEST, "The method is malformed.\n";
-    /// The method is longer than any that exists (RFC 9112 section 3).
+    /// The method is longer than any that is known (RFC 9112 section 3).
     MethodTooLong = NOT_IMPLEMENTED, "The method is not known.\n";
     /// The target has bytes no URI has, or a form its method does not allow (RFC 9112 section 3.2).
     TargetInvalid = BAD_REQUEST, "The request target is malformed.\n";
@@ -98,7 +98,7 @@ faults! {
     BodyTooLarge = PAYLOAD_TOO_LARGE, "The body is too large.\n";
     /// A chunk size without digits, or with anything but digits, or of more than 16 that count (RFC 9112 section 7.1).
     ChunkSizeInvalid = BAD_REQUEST, "A chunk size is malformed.\n";
-    /// A chunk extension with control characters, foreign bytes, or an open quotation (RFC 9112 section 7.1.1).
+    /// A chunk extension that is not `name`, `name=token` or `name="string"` (RFC 9112 section 7.1.1).
     ChunkExtensionInvalid = BAD_REQUEST, "A chunk extension is malformed.\n";
     /// The extensions of one chunk, or of all, are longer than the limit.
     ChunkExtensionTooLong = BAD_REQUEST, "The chunk extensions are too long.\n";
