@@ -68,7 +68,10 @@ fn u_01_smuggling_through_pseudo_headers() {
     for (name, values) in [
         (":method", &["", "GET /", "GET\r\n", "G ET", "GE\0T", "GET\t"][..]),
         (":scheme", &["", "http ", "ht\ntp", "1http", "http:"]),
-        (":path", &["", "a", "/ HTTP/1.1\r\nx: y", "/a b", "/a#f", "/\0", "/\x7f", "/é", "/\"", "/<", "//\t", "*", "/a\\b"]),
+        (
+            ":path",
+            &["", "a", "/ HTTP/1.1\r\nx: y", "/a b", "/a#f", "/\0", "/\x7f", "/é", "/\"", "/<", "//\t", "*", "/a\\b"],
+        ),
         (
             ":authority",
             &[
