@@ -176,6 +176,16 @@ fn h2_21_authority_and_host() {
 }
 
 #[test]
+fn one_content_type() {
+    accepted(&with(&[("content-type", "a/b")]));
+    malformed(&with(&[("content-type", "a/b"), ("x", "y"), ("content-type", "a/b")]));
+    // The second by the entry of the table that the first one made.
+    let mut bytes = with(&[]);
+    bytes.extend_from_slice(b"\x5f\x03a/b\xbe");
+    malformed(&bytes);
+}
+
+#[test]
 fn h2_22_plain_connect() {
     let mut talk = Talk::new();
     talk.feed(&request(1, 0, &[(":method", "CONNECT"), (":authority", "a:80")])).unwrap();
@@ -223,7 +233,9 @@ fn h2_23_trailers() {
     let mut talk = Talk::new();
     talk.feed(&post(1)).unwrap();
     talk.feed(&frame(DATA, 0, 1, b"x")).unwrap();
-    let told = talk.feed(&trailers(END_STREAM, &[("x-sum", "1"), ("host", "b"), ("content-length", "9")])).unwrap();
+    let told = talk
+        .feed(&trailers(END_STREAM, &[("x-sum", "1"), ("host", "b"), ("content-length", "9"), ("content-type", "a/b")]))
+        .unwrap();
     assert_eq!(told, [Told::Trailers { id: 1, fields: vec![("x-sum".into(), "1".into())] }]);
     for (flags, fields) in [
         (0, &[("x", "y")][..]),

@@ -26,6 +26,8 @@ pub enum Kind {
     Cookie,
     /// `content-length`.
     ContentLength,
+    /// `content-type`, of which there is one.
+    ContentType,
     /// `host`.
     Host,
     /// `te`, of which only `trailers` may be said.
@@ -58,6 +60,7 @@ pub fn of_name(name: &[u8]) -> Kind {
     match name {
         b"cookie" => Kind::Cookie,
         b"content-length" => Kind::ContentLength,
+        b"content-type" => Kind::ContentType,
         b"host" => Kind::Host,
         b"te" => Kind::Te,
         b"priority" => Kind::Priority,

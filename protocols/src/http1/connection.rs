@@ -286,6 +286,9 @@ impl Connection {
         let is_old = head.version == Version::HTTP_10;
         judge_host(input, head, seen, is_old, is_connect)?;
         let body = framing::body(seen.coding, seen.length, head.version, is_connect)?;
+        if seen.content_types > 1 {
+            return Err(Fault::TypeRepeated);
+        }
         // RFC 9110 section 10.1.1: an expectation in HTTP/1.0 is ignored.
         if !is_old && seen.expectation == Expectation::Unknown {
             return Err(Fault::ExpectationUnknown);

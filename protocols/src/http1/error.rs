@@ -76,6 +76,8 @@ faults! {
     HostRepeated = BAD_REQUEST, "The Host field is repeated.\n";
     /// The Host field is not `host [":" port]` (RFC 9112 section 3.2).
     HostInvalid = BAD_REQUEST, "The Host field is malformed.\n";
+    /// More than one Content-Type field: which of them is meant, everybody decides differently (RFC 9110 section 8.3).
+    TypeRepeated = BAD_REQUEST, "The Content-Type field is repeated.\n";
     /// Content-Length is not a number, or too large a one (RFC 9112 section 6.3).
     LengthInvalid = BAD_REQUEST, "The Content-Length field is malformed.\n";
     /// More than one Content-Length field, be they equal.

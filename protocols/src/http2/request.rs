@@ -118,6 +118,7 @@ pub(crate) struct Assembly<'a> {
     regular: bool,
     cookies: u32,
     host: Option<Span>,
+    content_type: bool,
 }
 
 const METHOD: u8 = 1;
@@ -142,6 +143,7 @@ impl RequestHead {
             regular: false,
             cookies: 0,
             host: None,
+            content_type: false,
         };
         (&mut self.text, assembly)
     }
@@ -255,6 +257,8 @@ impl Assembly<'_> {
                 *self.content_length = digits(value);
                 self.malformed |= self.content_length.is_none();
             }
+            // Which of several is meant, everybody decides differently (RFC 9110 section 8.3).
+            Kind::ContentType => self.malformed |= std::mem::replace(&mut self.content_type, true),
             Kind::Host => {
                 self.malformed |= self.host.is_some();
                 self.host = Some(field.value);
@@ -269,7 +273,7 @@ impl Assembly<'_> {
     pub(crate) fn trailer_field(&mut self, field: DecodedField) {
         match field.kind {
             Kind::Ordinary | Kind::Cookie => self.push(field),
-            Kind::ContentLength | Kind::Host | Kind::Te | Kind::Priority | Kind::Sensitive => {}
+            Kind::ContentLength | Kind::ContentType | Kind::Host | Kind::Te | Kind::Priority | Kind::Sensitive => {}
             _ => self.malformed = true,
         }
     }
