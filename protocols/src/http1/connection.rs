@@ -5,6 +5,7 @@ use http::{Method, Version};
 use crate::http::head::Head;
 use crate::http::options::{Expectation, UpgradeOffer};
 use crate::http::target;
+use crate::http::trailer;
 use crate::http1::chunked::{self, Counters, Piece, Place};
 use crate::http1::close::CloseReason;
 use crate::http1::encode::Asked;
@@ -14,7 +15,6 @@ use crate::http1::framing::{self, Body};
 use crate::http1::head::{self, Read, Seen};
 use crate::http1::judge::{self, Budget, Progress};
 use crate::http1::state::{Action, Reading, Writing};
-use crate::http1::trailer;
 use crate::limits::Limits;
 use crate::span::Span;
 

@@ -4,6 +4,7 @@ use crate::hpack::decode::DecodedField;
 use crate::hpack::kind::Kind;
 use crate::hpack::text::Text;
 use crate::http::head::{Field, Head};
+use crate::http::trailer;
 use crate::http2::priority::Priority;
 use crate::span::Span;
 
@@ -270,10 +271,11 @@ impl Assembly<'_> {
     }
 
     /// A field of trailers: no pseudo-field, and those that only make sense in a head are dropped.
-    pub(crate) fn trailer_field(&mut self, field: DecodedField) {
+    pub(crate) fn trailer_field(&mut self, text: &[u8], field: DecodedField) {
         match field.kind {
-            Kind::Ordinary | Kind::Cookie => self.push(field),
-            Kind::ContentLength | Kind::ContentType | Kind::Host | Kind::Te | Kind::Priority | Kind::Sensitive => {}
+            Kind::Ordinary if !trailer::is_forbidden(field.name.of(text)) => self.push(field),
+            Kind::Ordinary | Kind::Cookie | Kind::ContentLength | Kind::ContentType => {}
+            Kind::Host | Kind::Te | Kind::Priority | Kind::Sensitive => {}
             _ => self.malformed = true,
         }
     }
