@@ -6,13 +6,21 @@
 //! ```
 
 use bytes::Bytes;
+use futures_core::Stream;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use ringgate::{
-    Address, App, Core, DriverChoice, Gateway, IntoHandler, Methods, Placement, Request, Response, blocking, get,
+    Address, App, Body, BodyError, Chunk, Core, DriverChoice, Gateway, IntoHandler, Methods, Placement, Request,
+    Response, blocking, get,
     helpers::{cookie::cookies, json::Json},
     websocket::{DeflateConfig, SocketError, WebSocket, WebSocketLimits, WebSocketRoute, websocket},
 };
-use std::{collections::BTreeMap, process::ExitCode, time::Duration};
+use std::{
+    collections::BTreeMap,
+    pin::Pin,
+    process::ExitCode,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 /// What a handler looks like says where it runs. This one runs on the core, at once.
 fn hello(_: &Request) -> &'static str {
@@ -46,14 +54,41 @@ fn milliseconds(text: Option<&str>) -> Duration {
     Duration::from_millis(text.and_then(|text| text.parse().ok()).unwrap_or(100).min(60_000))
 }
 
-/// What comes in goes out again, piece by piece; neither is ever whole in memory.
-async fn echo(mut request: Request) -> Response {
-    request.body_mut().set_bytes_max(u64::MAX);
-    let length = request.body_mut().length();
-    let response = Response::stream(request.into_body());
-    match length {
+/// What comes in goes out again. The beginning is waited for, so that a body that breaks off or is malformed can still
+/// be answered with what is wrong; what is longer goes through piece by piece and is never whole in memory.
+async fn echo(request: Request) -> Result<Response, BodyError> {
+    const BEGINNING_BYTES_MAX: usize = 16_384;
+    let mut body = request.into_body();
+    body.set_bytes_max(u64::MAX);
+    let length = body.length();
+    let mut beginning = Vec::new();
+    while beginning.len() < BEGINNING_BYTES_MAX {
+        match body.next().await {
+            Some(piece) => beginning.extend_from_slice(&piece?),
+            None => return Ok(Response::bytes(beginning)),
+        }
+    }
+    let response = Response::stream(Resumed { beginning: Some(beginning.into()), rest: body });
+    Ok(match length {
         Some(length) => response.length(length),
         None => response,
+    })
+}
+
+/// The beginning of a body, which has been read already, and the rest of it.
+struct Resumed {
+    beginning: Option<Bytes>,
+    rest: Body,
+}
+
+impl Stream for Resumed {
+    type Item = Result<Chunk, BodyError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match self.beginning.take() {
+            Some(beginning) => Poll::Ready(Some(Ok(beginning.into()))),
+            None => self.rest.poll_piece(cx).map_ok(Chunk::from),
+        }
     }
 }
 
@@ -237,7 +272,7 @@ fn shown<Marker>(handler: impl IntoHandler<Marker>) -> Methods {
 /// Runs once on every core; what it makes stays there.
 fn application(_: &Core) -> App {
     App::new()
-        .route("/", shown(page))
+        .route("/", shown(roomy(websocket(echo_socket)).otherwise(page)))
         .route("/hello", shown(hello))
         .route("/hello-async", shown(hello_async))
         .route("/hello-blocking", shown(hello_blocking))

@@ -50,7 +50,12 @@ fn r_07_target_length() {
 fn r_07_method_length() {
     expect("DELETE / HTTP/1.1\r\nHost: a\r\n\r\n", "request(DELETE /) need");
     expect("DELETES / HTTP/1.1\r\nHost: a\r\n\r\n", "fault(MethodTooLong 501)");
-    expect_unfinished("DELETES", "fault(MethodTooLong 501)");
+    expect_unfinished("DELETES ", "fault(MethodTooLong 501)");
+    // What has no space at all within eight times the limit is no request line.
+    let word = "D".repeat(48);
+    expect_unfinished(&format!("{word} "), "fault(MethodTooLong 501)");
+    expect_unfinished(&format!("{word}D"), "fault(RequestLineInvalid 400)");
+    expect(&format!("{word}\r\n"), "fault(RequestLineInvalid 400)");
 }
 
 #[test]

@@ -68,7 +68,10 @@ fn u_01_smuggling_through_pseudo_headers() {
     for (name, values) in [
         (":method", &["", "GET /", "GET\r\n", "G ET", "GE\0T", "GET\t"][..]),
         (":scheme", &["", "http ", "ht\ntp", "1http", "http:"]),
-        (":path", &["", "a", "/ HTTP/1.1\r\nx: y", "/a b", "/a#f", "/\0", "/\x7f", "/é", "/\"", "/<", "//\t", "*"]),
+        (
+            ":path",
+            &["", "a", "/ HTTP/1.1\r\nx: y", "/a b", "/a#f", "/\0", "/\x7f", "/é", "/\"", "/<", "//\t", "*", "/a\\b"],
+        ),
         (
             ":authority",
             &[
@@ -173,6 +176,16 @@ fn h2_21_authority_and_host() {
 }
 
 #[test]
+fn one_content_type() {
+    accepted(&with(&[("content-type", "a/b")]));
+    malformed(&with(&[("content-type", "a/b"), ("x", "y"), ("content-type", "a/b")]));
+    // The second by the entry of the table that the first one made.
+    let mut bytes = with(&[]);
+    bytes.extend_from_slice(b"\x5f\x03a/b\xbe");
+    malformed(&bytes);
+}
+
+#[test]
 fn h2_22_plain_connect() {
     let mut talk = Talk::new();
     talk.feed(&request(1, 0, &[(":method", "CONNECT"), (":authority", "a:80")])).unwrap();
@@ -220,7 +233,9 @@ fn h2_23_trailers() {
     let mut talk = Talk::new();
     talk.feed(&post(1)).unwrap();
     talk.feed(&frame(DATA, 0, 1, b"x")).unwrap();
-    let told = talk.feed(&trailers(END_STREAM, &[("x-sum", "1"), ("host", "b"), ("content-length", "9")])).unwrap();
+    let names = ["host", "content-length", "content-type", "cookie", "range", "authorization", "expect", "priority"];
+    let fields: Vec<_> = [("x-sum", "1")].into_iter().chain(names.map(|name| (name, "9"))).collect();
+    let told = talk.feed(&trailers(END_STREAM, &fields)).unwrap();
     assert_eq!(told, [Told::Trailers { id: 1, fields: vec![("x-sum".into(), "1".into())] }]);
     for (flags, fields) in [
         (0, &[("x", "y")][..]),

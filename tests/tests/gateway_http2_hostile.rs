@@ -131,6 +131,10 @@ fn f_01_floods_end_with_enhance_your_calm_and_cost_nobody_else() {
             let id = client.begin("/forever");
             client.reset(id, code::CANCEL);
         });
+        flood(server, "made you reset", 100, |client| {
+            let id = client.begin("/forever");
+            client.wire.say(&frame(kind::WINDOW_UPDATE, 0, id, &[0; 4]));
+        });
         flood(server, "settings", 100, |client| client.wire.say(&frame(kind::SETTINGS, 0, 0, &[])));
         flood(server, "pings", 100, |client| client.wire.say(&frame(kind::PING, 0, 0, &[0; 8])));
     });

@@ -266,6 +266,14 @@ fn r_01_to_r_05_everything_has_its_time() {
         let mut client = server.connect();
         client.wire.say(b"POST /collect HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nabc");
         assert_eq!(client.answer(false).status, 408, "r_02: a body that does not come");
+        client.wire.say(b"GET /now HTTP/1.1\r\nhost: a\r\n\r\n");
+        assert_eq!(client.rest(), b"", "s_06: nor is what comes after the pause a request");
+        let mut client = server.connect();
+        client.wire.say(b"GET /now HTTP/1.1\r\nhost: a\r\ncontent-length: 60\r\n\r\nabc");
+        assert_eq!(client.answer(false).status, 200, "a body that nobody waits for");
+        server.pass(100);
+        client.wire.say(b"GET /now HTTP/1.1\r\nhost: a\r\n\r\n");
+        assert_eq!(client.rest(), b"", "s_06: nor is it one behind an early answer");
         let mut client = server.connect();
         assert_eq!(client.get("/forever").status, 503, "a handler that does not answer");
         let mut client = server.connect();
@@ -273,7 +281,7 @@ fn r_01_to_r_05_everything_has_its_time() {
         server.await_count("timeouts_send", 1);
         assert!(client.rest().len() < 20_000_000, "r_03: a client that does not read");
         server.await_count("connections_open", 0);
-        assert_eq!((server.count("timeouts_header"), server.count("timeouts_body")), (3, 1));
+        assert_eq!((server.count("timeouts_header"), server.count("timeouts_body")), (4, 1));
     });
 }
 

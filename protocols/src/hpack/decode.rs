@@ -280,12 +280,12 @@ const fn kind_of_tag(tag: u32) -> Kind {
         Kind::PseudoOther,
         Kind::Cookie,
         Kind::ContentLength,
+        Kind::ContentType,
         Kind::Host,
         Kind::Te,
         Kind::Priority,
         Kind::Sensitive,
         Kind::ConnectionSpecific,
-        Kind::Malformed,
         Kind::Malformed,
     ];
     KINDS[(tag & 15) as usize]

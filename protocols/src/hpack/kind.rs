@@ -26,6 +26,8 @@ pub enum Kind {
     Cookie,
     /// `content-length`.
     ContentLength,
+    /// `content-type`, of which there is one.
+    ContentType,
     /// `host`.
     Host,
     /// `te`, of which only `trailers` may be said.
@@ -58,6 +60,7 @@ pub fn of_name(name: &[u8]) -> Kind {
     match name {
         b"cookie" => Kind::Cookie,
         b"content-length" => Kind::ContentLength,
+        b"content-type" => Kind::ContentType,
         b"host" => Kind::Host,
         b"te" => Kind::Te,
         b"priority" => Kind::Priority,
@@ -96,9 +99,10 @@ pub fn value_is_well_formed(value: &[u8]) -> bool {
 pub fn value_fits(kind: Kind, value: &[u8]) -> bool {
     match kind {
         Kind::Path => {
-            // Visible ASCII without what a browser would have encoded; `#` begins a fragment, which is never sent.
+            // Visible ASCII without what a browser would have encoded; `#` begins a fragment, which is never sent, and
+            // some take a backslash for a slash. The same bytes as in HTTP/1.
             let bad = value.iter().fold(false, |bad, &byte| {
-                bad | (byte <= b' ') | (byte >= 0x7f) | matches!(byte, b'#' | b'"' | b'<' | b'>')
+                bad | (byte <= b' ') | (byte >= 0x7f) | matches!(byte, b'#' | b'"' | b'<' | b'>' | b'\\')
             });
             !bad && matches!(value, [b'/', ..] | b"*")
         }

@@ -7,3 +7,5 @@ pub mod length;
 pub mod method;
 pub mod options;
 pub mod target;
+
+pub(crate) mod trailer;

@@ -71,7 +71,7 @@ fn path_and_query(target: &[u8], start: usize) -> Option<Parts> {
 
 /// Judges `host [":" port]`, the value of Host and `:authority` (RFC 9110 section 7.2): `Some(whether it has a port)`
 /// if it is good. No user information, no list, no empty host. The port, where there is a colon, may be empty (RFC 3986
-/// section 3.2.3) and has at most five digits.
+/// section 3.2.3) and is at most 65535, in at most five digits.
 #[must_use]
 pub fn is_authority(authority: &[u8]) -> Option<bool> {
     let host_end = match authority {
@@ -93,12 +93,18 @@ pub fn is_authority(authority: &[u8]) -> Option<bool> {
     port(&authority[host_end..])
 }
 
+/// True for nothing, and for numbers up to 65535: who keeps a port in 16 bits takes a larger one for another.
+#[inline]
+fn is_port(digits: &[u8]) -> bool {
+    digits.iter().all(u8::is_ascii_digit) && (digits.len() < 5 || digits.len() == 5 && digits <= &b"65535"[..])
+}
+
 /// Judges what follows the host: nothing, or a colon and a port.
 #[inline]
 pub(crate) fn port(rest: &[u8]) -> Option<bool> {
     match rest {
         [] => Some(false),
-        [b':', port @ ..] if port.len() <= 5 && port.iter().all(u8::is_ascii_digit) => Some(!port.is_empty()),
+        [b':', port @ ..] if is_port(port) => Some(!port.is_empty()),
         _ => None,
     }
 }
@@ -145,7 +151,24 @@ mod tests {
         for good in ["a", "a:1", "a:", "a.b-c_d:65535", "1.2.3.4", "[::1]", "[::1]:80", "%20"] {
             assert!(is_authority(good.as_bytes()).is_some(), "{good}");
         }
-        for bad in ["", ":80", "a,b", "u@h", "a/b", "a?b", "a b", "a:b", "a:123456", "[::1", "[x]", "[::1]x", "a:1:2"] {
+        for bad in [
+            "",
+            ":80",
+            "a,b",
+            "u@h",
+            "a/b",
+            "a?b",
+            "a b",
+            "a:b",
+            "a:123456",
+            "a:65536",
+            "a:99999",
+            "[::1]:70000",
+            "[::1",
+            "[x]",
+            "[::1]x",
+            "a:1:2",
+        ] {
             assert!(is_authority(bad.as_bytes()).is_none(), "{bad}");
         }
     }

@@ -5,6 +5,7 @@ use http::{Method, Version};
 use crate::http::head::Head;
 use crate::http::options::{Expectation, UpgradeOffer};
 use crate::http::target;
+use crate::http::trailer;
 use crate::http1::chunked::{self, Counters, Piece, Place};
 use crate::http1::close::CloseReason;
 use crate::http1::encode::Asked;
@@ -14,7 +15,6 @@ use crate::http1::framing::{self, Body};
 use crate::http1::head::{self, Read, Seen};
 use crate::http1::judge::{self, Budget, Progress};
 use crate::http1::state::{Action, Reading, Writing};
-use crate::http1::trailer;
 use crate::limits::Limits;
 use crate::span::Span;
 
@@ -286,6 +286,9 @@ impl Connection {
         let is_old = head.version == Version::HTTP_10;
         judge_host(input, head, seen, is_old, is_connect)?;
         let body = framing::body(seen.coding, seen.length, head.version, is_connect)?;
+        if seen.content_types > 1 {
+            return Err(Fault::TypeRepeated);
+        }
         // RFC 9110 section 10.1.1: an expectation in HTTP/1.0 is ignored.
         if !is_old && seen.expectation == Expectation::Unknown {
             return Err(Fault::ExpectationUnknown);
@@ -477,8 +480,8 @@ fn judge_host(input: &[u8], head: &mut Head, seen: &Seen, is_old: bool, is_conne
     match seen.hosts {
         0 if is_old => Ok(()),
         0 => Err(Fault::HostMissing),
-        // A URI without authority has an empty Host (RFC 9110 section 7.2); beside an authority it contradicts.
-        1 if seen.host.is_empty() && head.authority.is_empty() => Ok(()),
+        // The empty one too: http and https name an authority, and RFC 9112 section 3.3 leaves it to the server whether
+        // to invent one. HTTP/2 is judged alike.
         1 if seen.is_host_good => Ok(()),
         1 => Err(Fault::HostInvalid),
         _ => Err(Fault::HostRepeated),

@@ -41,7 +41,7 @@ faults! {
     RequestLineInvalid = BAD_REQUEST, "The request line is malformed.\n";
     /// The method is not a token.
     MethodInvalid = BAD_REQUEST, "The method is malformed.\n";
-    /// The method is longer than any that exists (RFC 9112 section 3).
+    /// The method is longer than any that is known (RFC 9112 section 3).
     MethodTooLong = NOT_IMPLEMENTED, "The method is not known.\n";
     /// The target has bytes no URI has, or a form its method does not allow (RFC 9112 section 3.2).
     TargetInvalid = BAD_REQUEST, "The request target is malformed.\n";
@@ -76,6 +76,8 @@ faults! {
     HostRepeated = BAD_REQUEST, "The Host field is repeated.\n";
     /// The Host field is not `host [":" port]` (RFC 9112 section 3.2).
     HostInvalid = BAD_REQUEST, "The Host field is malformed.\n";
+    /// More than one Content-Type field: which of them is meant, everybody decides differently (RFC 9110 section 8.3).
+    TypeRepeated = BAD_REQUEST, "The Content-Type field is repeated.\n";
     /// Content-Length is not a number, or too large a one (RFC 9112 section 6.3).
     LengthInvalid = BAD_REQUEST, "The Content-Length field is malformed.\n";
     /// More than one Content-Length field, be they equal.
@@ -98,7 +100,7 @@ faults! {
     BodyTooLarge = PAYLOAD_TOO_LARGE, "The body is too large.\n";
     /// A chunk size without digits, or with anything but digits, or of more than 16 that count (RFC 9112 section 7.1).
     ChunkSizeInvalid = BAD_REQUEST, "A chunk size is malformed.\n";
-    /// A chunk extension with control characters, foreign bytes, or an open quotation (RFC 9112 section 7.1.1).
+    /// A chunk extension that is not `name`, `name=token` or `name="string"` (RFC 9112 section 7.1.1).
     ChunkExtensionInvalid = BAD_REQUEST, "A chunk extension is malformed.\n";
     /// The extensions of one chunk, or of all, are longer than the limit.
     ChunkExtensionTooLong = BAD_REQUEST, "The chunk extensions are too long.\n";

@@ -27,6 +27,7 @@ pub(crate) struct Seen {
     pub(crate) coding: Coding,
     pub(crate) host: Span,
     pub(crate) hosts: u32,
+    pub(crate) content_types: u32,
     /// The (last) value of Host is `host [":" port]`.
     pub(crate) is_host_good: bool,
     pub(crate) options: ConnectionOptions,
@@ -283,11 +284,11 @@ fn trim_rare(input: &[u8], start: usize, end: usize) -> Span {
     span(end - from_start.len(), end - from_start.len() + from_start.trim_ascii_end().len())
 }
 
-/// Only eight names matter, of seven lengths.
+/// Only eight names matter, of eight lengths.
 impl Notes for Seen {
     #[inline(always)]
     fn note(&mut self, input: &[u8], name: Span, value: Span) {
-        const LENGTHS: u32 = 1 << 2 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 14 | 1 << 17;
+        const LENGTHS: u32 = 1 << 2 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 12 | 1 << 14 | 1 << 17;
         let length = name.len();
         if length > 17 || LENGTHS >> length & 1 == 0 {
             return;
@@ -308,6 +309,8 @@ fn note_rare(name: &[u8], value: &[u8], seen: &mut Seen) {
         seen.options.add(value);
     } else if is(name, b"content-length") {
         seen.length.add(value);
+    } else if is(name, b"content-type") {
+        seen.content_types += 1;
     } else if is(name, b"transfer-encoding") {
         seen.coding.add(value);
     } else if is(name, b"expect") {

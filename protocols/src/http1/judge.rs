@@ -99,9 +99,14 @@ fn request_line_limits(line: &[u8], limits: &Limits) -> Result<(), Fault> {
     let end_of_word = |line: &[u8]| line.iter().position(|&byte| byte == b' ');
     // Enough of the line to see each limit passed; so a byte is looked at a bounded number of times.
     let method_max = limits.method_bytes_max as usize;
-    let Some(method_end) = end_of_word(&line[..line.len().min(method_max + 1)]) else {
-        return if line.len() > method_max { Err(Fault::MethodTooLong) } else { Ok(()) };
+    // A word beyond this is not a method that we do not know, but no request line.
+    let word_max = method_max.saturating_mul(8);
+    let Some(method_end) = end_of_word(&line[..line.len().min(word_max + 1)]) else {
+        return if line.len() > word_max { Err(Fault::RequestLineInvalid) } else { Ok(()) };
     };
+    if method_end > method_max {
+        return Err(Fault::MethodTooLong);
+    }
     let rest = &line[method_end + 1..];
     let target_max = limits.target_bytes_max as usize;
     // The target has no space in it, so only a line longer than target and version needs to be searched.

@@ -14,4 +14,3 @@ mod head;
 mod judge;
 mod output;
 mod state;
-mod trailer;

@@ -2,13 +2,13 @@
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use crate::http::trailer;
 use crate::http1::close::CloseReason;
 use crate::http1::connection::Connection;
 use crate::http1::encode::{self, BodyFraming, BodyLength, ResponseHead};
 use crate::http1::error::{Fault, Misuse};
 use crate::http1::event::Then;
 use crate::http1::state::{Action, Reading, Writing};
-use crate::http1::trailer;
 use crate::limits::Limits;
 
 impl Connection {

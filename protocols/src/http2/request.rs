@@ -4,6 +4,7 @@ use crate::hpack::decode::DecodedField;
 use crate::hpack::kind::Kind;
 use crate::hpack::text::Text;
 use crate::http::head::{Field, Head};
+use crate::http::trailer;
 use crate::http2::priority::Priority;
 use crate::span::Span;
 
@@ -118,6 +119,7 @@ pub(crate) struct Assembly<'a> {
     regular: bool,
     cookies: u32,
     host: Option<Span>,
+    content_type: bool,
 }
 
 const METHOD: u8 = 1;
@@ -142,6 +144,7 @@ impl RequestHead {
             regular: false,
             cookies: 0,
             host: None,
+            content_type: false,
         };
         (&mut self.text, assembly)
     }
@@ -255,6 +258,8 @@ impl Assembly<'_> {
                 *self.content_length = digits(value);
                 self.malformed |= self.content_length.is_none();
             }
+            // Which of several is meant, everybody decides differently (RFC 9110 section 8.3).
+            Kind::ContentType => self.malformed |= std::mem::replace(&mut self.content_type, true),
             Kind::Host => {
                 self.malformed |= self.host.is_some();
                 self.host = Some(field.value);
@@ -266,10 +271,11 @@ impl Assembly<'_> {
     }
 
     /// A field of trailers: no pseudo-field, and those that only make sense in a head are dropped.
-    pub(crate) fn trailer_field(&mut self, field: DecodedField) {
+    pub(crate) fn trailer_field(&mut self, text: &[u8], field: DecodedField) {
         match field.kind {
-            Kind::Ordinary | Kind::Cookie => self.push(field),
-            Kind::ContentLength | Kind::Host | Kind::Te | Kind::Priority | Kind::Sensitive => {}
+            Kind::Ordinary if !trailer::is_forbidden(field.name.of(text)) => self.push(field),
+            Kind::Ordinary | Kind::Cookie | Kind::ContentLength | Kind::ContentType => {}
+            Kind::Host | Kind::Te | Kind::Priority | Kind::Sensitive => {}
             _ => self.malformed = true,
         }
     }

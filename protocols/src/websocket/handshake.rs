@@ -94,10 +94,14 @@ impl<'a> Handshake<'a> {
     /// # Errors
     /// The [`Refusal`]; the request is then an ordinary one.
     pub fn judge(head: &'a Head, bytes: &'a [u8]) -> Result<Self, Refusal> {
-        if !listed(head, bytes, b"upgrade", b"websocket") || !listed(head, bytes, b"connection", b"upgrade") {
+        // RFC 9110 section 7.8: Upgrade is ignored in HTTP/1.0.
+        if head.version != Version::HTTP_11
+            || !listed(head, bytes, b"upgrade", b"websocket")
+            || !listed(head, bytes, b"connection", b"upgrade")
+        {
             return Err(Refusal::NotAnUpgrade);
         }
-        if head.method != Method::GET || head.version != Version::HTTP_11 || head.authority.is_empty() {
+        if head.method != Method::GET || head.authority.is_empty() {
             return Err(Refusal::Malformed);
         }
         if single(head, bytes, b"sec-websocket-version")? != Some(b"13") {

@@ -134,6 +134,7 @@ const fn kind_of(index: usize) -> Kind {
         8..=14 => Kind::PseudoOther,
         23 | 49 | 55 => Kind::Sensitive,
         28 => Kind::ContentLength,
+        31 => Kind::ContentType,
         32 => Kind::Cookie,
         38 => Kind::Host,
         57 => Kind::ConnectionSpecific,

@@ -259,7 +259,9 @@ impl Connection {
             Section::Request => {
                 self.decoder.decode(block, text, limits, |text, field| assembly.request_field(text, field))
             }
-            Section::Trailers => self.decoder.decode(block, text, limits, |_, field| assembly.trailer_field(field)),
+            Section::Trailers => {
+                self.decoder.decode(block, text, limits, |text, field| assembly.trailer_field(text, field))
+            }
         };
         match outcome {
             Ok(Outcome::Complete) => {}
