@@ -54,9 +54,17 @@ fn milliseconds(text: Option<&str>) -> Duration {
     Duration::from_millis(text.and_then(|text| text.parse().ok()).unwrap_or(100).min(60_000))
 }
 
-/// What comes in goes out again. The beginning is waited for, so that a body that breaks off or is malformed can still
-/// be answered with what is wrong; what is longer goes through piece by piece and is never whole in memory.
-async fn echo(request: Request) -> Result<Response, BodyError> {
+/// What comes in goes out again, piece by piece, as it comes; neither is ever whole in memory.
+async fn echo(request: Request) -> Response {
+    let mut body = request.into_body();
+    body.set_bytes_max(u64::MAX);
+    let length = body.length();
+    with_length(Response::stream(body), length)
+}
+
+/// The same, but the first 16 KiB are waited for: a short body that breaks off or turns out malformed is then answered
+/// with what is wrong, and not with a response that breaks off too.
+async fn echo_when_sure(request: Request) -> Result<Response, BodyError> {
     const BEGINNING_BYTES_MAX: usize = 16_384;
     let mut body = request.into_body();
     body.set_bytes_max(u64::MAX);
@@ -68,11 +76,15 @@ async fn echo(request: Request) -> Result<Response, BodyError> {
             None => return Ok(Response::bytes(beginning)),
         }
     }
-    let response = Response::stream(Resumed { beginning: Some(beginning.into()), rest: body });
-    Ok(match length {
+    let chunks = Resumed { beginning: Some(beginning.into()), rest: body };
+    Ok(with_length(Response::stream(chunks), length))
+}
+
+fn with_length(response: Response, length: Option<u64>) -> Response {
+    match length {
         Some(length) => response.length(length),
         None => response,
-    })
+    }
 }
 
 /// The beginning of a body, which has been read already, and the rest of it.
@@ -272,7 +284,7 @@ fn shown<Marker>(handler: impl IntoHandler<Marker>) -> Methods {
 /// Runs once on every core; what it makes stays there.
 fn application(_: &Core) -> App {
     App::new()
-        .route("/", shown(roomy(websocket(echo_socket)).otherwise(page)))
+        .route("/", get(roomy(websocket(echo_socket)).otherwise(page)).post(echo_when_sure))
         .route("/hello", shown(hello))
         .route("/hello-async", shown(hello_async))
         .route("/hello-blocking", shown(hello_blocking))

@@ -198,7 +198,7 @@ def head(line=b"GET /echo HTTP/1.1", fields=b"", host=b"Host: a\r\n"):
 
 
 def post(fields, body, version=b"HTTP/1.1"):
-    return head(b"POST /echo " + version, fields) + body
+    return head(b"POST / " + version, fields) + body
 
 
 def chunked(body):
