@@ -11,11 +11,12 @@ use crate::driver::uring::operation::{Tag, Telling, identity};
 use crate::driver::{Driver as _, add, socket};
 
 impl Uring {
-    /// Copies the completions out of the queue, then looks at each.
-    pub(super) fn reap(&mut self, sockets: &mut Sockets) {
+    /// Copies the completions out of the queue, then looks at each; returns how many there were.
+    pub(super) fn reap(&mut self, sockets: &mut Sockets) -> usize {
         let is_all_told = self.ring.is_all_told();
         let mut harvest = std::mem::take(&mut self.harvest);
         self.ring.take_completions(&mut harvest);
+        let came = harvest.len();
         for (user_data, result, flags) in harvest.drain(..) {
             self.complete(sockets, user_data, result, flags);
         }
@@ -23,6 +24,7 @@ impl Uring {
         if is_all_told {
             self.untold_sends_are_done(sockets);
         }
+        came
     }
 
     /// Sends that tell only if they go short, and were submitted and have not told, have gone out whole.

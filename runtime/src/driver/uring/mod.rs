@@ -140,25 +140,36 @@ impl Uring {
     /// Before somebody else's loop sleeps: everything is submitted and reaped, and the readiness descriptor is clear.
     ///
     /// The kernel writes the descriptor when its list of deferred work becomes non-empty, and once for what it posts
-    /// while we enter. So it is cleared only when nothing is left, and then we look once more: what came before the
-    /// clearing is found, what comes after writes it again.
+    /// while we enter. So it is cleared first, and then we look: what came before the clearing is found, what comes after
+    /// writes it again.
+    ///
+    /// The kernel's flag for deferred work is set a moment after the work is in the list (6.18). Who sets it may be
+    /// interrupted in between; if we do the work then, the flag is set for nothing and stays. So an enter after which
+    /// there is nothing to take is believed, and not the flag.
     fn settle(&mut self, sockets: &mut Sockets) -> io::Result<()> {
+        let Some(readiness) = self.readiness.take() else { return Ok(()) };
+        let settled = self.settle_with(&readiness, sockets);
+        self.readiness = Some(readiness);
+        settled
+    }
+
+    fn settle_with(&mut self, readiness: &Readiness, sockets: &mut Sockets) -> io::Result<()> {
         for _ in 0..SETTLE_ROUNDS_MAX {
             self.replenish(sockets);
             self.arm_wake();
-            let is_clear = self.ring.push_backlog() && self.ring.has_nothing_to_do();
-            if let (true, Some(readiness)) = (is_clear, &self.readiness) {
-                readiness.clear();
-                if self.ring.has_nothing_to_do() {
-                    return Ok(());
-                }
+            let is_all_queued = self.ring.push_backlog();
+            readiness.clear();
+            if is_all_queued && self.ring.has_nothing_to_do() {
+                return Ok(());
             }
             self.ring.enter(HARVEST, Some(Duration::ZERO))?;
-            self.reap(sockets);
+            let came = self.reap(sockets);
+            if came == 0 && self.ring.is_all_told() {
+                return Ok(());
+            }
         }
-        if let Some(readiness) = &self.readiness {
-            readiness.set();
-        }
+        // A busy ring: the loop comes again at once.
+        readiness.set();
         Ok(())
     }
 
@@ -292,7 +303,7 @@ impl Driver for Uring {
         self.ring.enter(want, timeout)?;
         self.reap(sockets);
         sockets.completion_awaited |= is_awaited && !self.untold.is_empty();
-        if self.readiness.is_some() { self.settle(sockets) } else { Ok(()) }
+        self.settle(sockets)
     }
 
     fn local_address(&self, sockets: &mut Sockets, key: Key) -> io::Result<Option<Address>> {
