@@ -11,12 +11,22 @@ use std::time::Duration;
 
 use ringgate_runtime::buffer::{Piece, ReceiveConfig, SendBuf};
 use ringgate_runtime::driver::sim::SimConfig;
-use ringgate_runtime::driver::{DriverChoice, RingConfig};
+use ringgate_runtime::driver::{DriverChoice, RingConfig, RingFeature};
 use ringgate_runtime::executor::{Executor, ExecutorConfig, Handle};
 use ringgate_runtime::net::{Address, ByteStream as _, Listener, SocketStream};
 
 /// Seeds of every scenario.
 const SEEDS: u64 = 200;
+
+/// The kernel's drivers, as newer and older kernels let them be. What runs on each: `driver_tiers.rs`.
+const KERNELS: [(DriverChoice, &[RingFeature]); 6] = [
+    (DriverChoice::IoUring, &[]),
+    (DriverChoice::IoUring, &[RingFeature::SilentSends]),
+    (DriverChoice::IoUring, &[RingFeature::DeferTaskrun]),
+    (DriverChoice::IoUring, &[RingFeature::SingleIssuer, RingFeature::SilentSends]),
+    (DriverChoice::Auto, &[RingFeature::Multishot]),
+    (DriverChoice::Epoll, &[]),
+];
 
 /// Where a scenario takes place.
 #[derive(Clone)]
@@ -57,14 +67,15 @@ impl Drop for SaysWhere {
 
 fn conform<F: Future<Output = ()>>(scenario: impl Fn(World) -> F) {
     let tiny = |buffer_bytes| ExecutorConfig {
-        ring: RingConfig { submissions: 8, completions: 16 },
+        ring: RingConfig { submissions: 8, completions: 16, without: &[] },
         receive: ReceiveConfig { buffer_bytes, buffers: 2 },
         polls_per_turn_max: 2,
         ..ExecutorConfig::default()
     };
-    for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
-        for config in [tiny(512), ExecutorConfig::default()] {
-            let _says = SaysWhere(format!("{driver:?}, {:?}", config.receive));
+    for (driver, without) in KERNELS {
+        for mut config in [tiny(512), ExecutorConfig::default()] {
+            config.ring.without = without;
+            let _says = SaysWhere(format!("{driver:?} without {without:?}, {:?}", config.receive));
             run(Executor::new(ExecutorConfig { driver, ..config }).unwrap(), 6_000_000, &scenario);
         }
     }

@@ -15,7 +15,7 @@ fn on_every_driver(mut test: impl FnMut(&mut Executor)) {
     for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
         let usual = ExecutorConfig { driver, ..ExecutorConfig::default() };
         let tiny = ExecutorConfig {
-            ring: RingConfig { submissions: 8, completions: 16 },
+            ring: RingConfig { submissions: 8, completions: 16, without: &[] },
             receive: ReceiveConfig { buffer_bytes: 64, buffers: 2 },
             ..usual.clone()
         };

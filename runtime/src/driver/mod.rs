@@ -20,8 +20,8 @@ use std::rc::Rc;
 use crate::buffer::{ReceivePool, SendBuf};
 use crate::driver::epoll::Epoll;
 use crate::driver::slot::{Key, Sockets};
-pub use crate::driver::uring::RingConfig;
 use crate::driver::uring::Uring;
+pub use crate::driver::uring::{RingConfig, RingFeature};
 use crate::sys::address::Address;
 use crate::sys::wake::WakeCell;
 

@@ -208,7 +208,7 @@ impl Slot {
 pub(crate) struct Sockets {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// Since the last wait somebody has begun to wait for an operation to complete: a sender, a FIN, a close.
+    /// Since the last wait somebody has begun to wait for a send to complete: its sender, or a FIN.
     pub(crate) completion_awaited: bool,
     /// Emptied send buffers, to be used again.
     spare: Vec<SendBuf>,

@@ -7,25 +7,47 @@ use rustix::io::Errno;
 
 use crate::driver::slot::{End, Key, Repeating, Sockets};
 use crate::driver::uring::Uring;
-use crate::driver::uring::operation::{Prompt, Tag, identity};
+use crate::driver::uring::operation::{Tag, Telling, identity};
 use crate::driver::{Driver as _, add, socket};
 
 impl Uring {
-    /// Copies the completions out of the queue, then looks at each.
-    pub(super) fn reap(&mut self, sockets: &mut Sockets) {
+    /// Copies the completions out of the queue, then looks at each; returns how many there were.
+    pub(super) fn reap(&mut self, sockets: &mut Sockets) -> usize {
+        let is_all_told = self.ring.is_all_told();
         let mut harvest = std::mem::take(&mut self.harvest);
         self.ring.take_completions(&mut harvest);
+        let came = harvest.len();
         for (user_data, result, flags) in harvest.drain(..) {
             self.complete(sockets, user_data, result, flags);
         }
         self.harvest = harvest;
+        if is_all_told {
+            self.untold_sends_are_done(sockets);
+        }
+        came
+    }
+
+    /// Sends that tell only if they go short, and were submitted and have not told, have gone out whole.
+    fn untold_sends_are_done(&mut self, sockets: &mut Sockets) {
+        let mut untold = std::mem::take(&mut self.untold);
+        for (key, count) in untold.drain(..) {
+            self.ring.ended_silently();
+            self.sent(sockets, key, count as i64);
+        }
+        self.untold = untold;
     }
 
     fn complete(&mut self, sockets: &mut Sockets, user_data: u64, result: i32, flags: u32) {
         let (tag, key) = identity(user_data);
         match tag {
             Some(Tag::Receive) => self.received(sockets, key, result, flags),
-            Some(Tag::Send) => self.sent(sockets, key, result),
+            Some(Tag::Send) => {
+                // It has told: rare, so looking for it may take a moment.
+                if let Some(place) = self.untold.iter().position(|(untold, _)| *untold == key) {
+                    self.untold.swap_remove(place);
+                }
+                self.sent(sockets, key, i64::from(result));
+            }
             Some(Tag::Accept) => self.accepted(sockets, key, result, flags),
             Some(Tag::Cancel) => Self::ended(sockets, key),
             Some(Tag::Wake) => self.wake_armed = false,
@@ -73,7 +95,7 @@ impl Uring {
         Self::free_if_closed(sockets, key);
     }
 
-    fn sent(&mut self, sockets: &mut Sockets, key: Key, result: i32) {
+    fn sent(&mut self, sockets: &mut Sockets, key: Key, result: i64) {
         let Some(slot) = sockets.get(key) else { return };
         slot.operations -= 1;
         let Some(sending) = &mut slot.sending else { return };
@@ -83,13 +105,13 @@ impl Uring {
                 add(&self.counters.send_bytes, result as u64);
                 if sending.sent == sending.buf.len() { Some(Ok(())) } else { None }
             }
-            _ => match Errno::from_raw_os_error(-result) {
+            _ => match Errno::from_raw_os_error(-result as i32) {
                 Errno::AGAIN | Errno::INTR => None,
                 errno => Some(Err(errno)),
             },
         };
         match outcome {
-            None if !slot.closing => self.submit_send(sockets, key, Prompt::No),
+            None if !slot.closing => self.submit_send(sockets, key, Telling::AtItsEnd),
             None => {
                 if let Some(buf) = slot.sent(Err(Errno::CANCELED)) {
                     sockets.recycle(buf);

@@ -5,13 +5,13 @@
 //! in flight. Everything that the tasks of a turn ask for is queued and leaves with the one `enter` that also waits.
 //!
 //! # One system call for an isolated request
-//! A send is first submitted with `MSG_DONTWAIT`: such an operation never parks in the kernel, its completion is
-//! posted while it is submitted. So `wait` knows exactly how many completions are not news: it waits for one more than
-//! the sends of this submission, and the enter that carries the answer also waits for the next request. A send that
-//! went short or found the socket full is submitted again without the flag, for the rest, and then completes whenever
-//! the peer has read. That this happened is news too, which the wait cannot tell from a send that went well. So it does
-//! not count on sends that may well go short (large ones), nor where a task waits for its send, or a close or a FIN
-//! does; and with all others it looks after them when nothing else has happened for a moment ([`PROMPT_WAIT_MAX`]).
+//! A core that has answered and sleeps must not be woken by its own answers: only what it does not know already is news.
+//! So a send is first submitted in such a way that it never parks in the kernel (`MSG_DONTWAIT`), and that its completion
+//! is left out if it has gone out whole (`MSG_WAITALL`, which makes a short send a failed one, and
+//! `IOSQE_CQE_SKIP_SUCCESS`, which leaves out those that did not fail). The enter that carries the answers also waits for
+//! the next completion, whatever it is. When it is back, every send that was submitted and has told nothing is done. One
+//! that went short, or found the socket full, is submitted again for the rest, without those flags: it completes when the
+//! peer has read. Only where a task waits for such a send, or a FIN does, the core does not sleep in that enter.
 //!
 //! Here are the driver's verbs and its turn (`wait`). What is submitted stands in `operation`, what follows from each
 //! completion in `completion`, the queues and the system call in `ring`, flags and sizes in `setup`.
@@ -44,11 +44,12 @@ use std::time::Duration;
 use crate::buffer::{ReceivePool, SendBuf};
 use crate::driver::slot::{Key, Repeating, Sending, Sockets};
 use crate::driver::uring::buffer_ring::BufferRing;
-use crate::driver::uring::operation::{Prompt, Tag};
+use crate::driver::uring::operation::{Tag, Telling};
 use crate::driver::uring::readiness::Readiness;
 use crate::driver::uring::ring::{Completion, Ring};
-pub use crate::driver::uring::setup::RingConfig;
+use crate::driver::uring::setup::Setup;
 pub(crate) use crate::driver::uring::setup::Unavailable;
+pub use crate::driver::uring::setup::{RingConfig, RingFeature};
 use crate::driver::{Close, Driver, DriverCounters, DriverReport, add, socket};
 use crate::sys::address::Address;
 use crate::sys::wake::WakeCell;
@@ -57,11 +58,6 @@ use crate::sys::wake::WakeCell;
 const HARVEST: usize = 64;
 /// How long `finish` waits for the kernel to let go of memory.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
-/// A send of more bytes may find too little room in a socket whose reader is quick: its completion is news.
-const PROMPT_BYTES_MAX: usize = 16_384;
-/// How long a small send that went short, and that nobody waits for, may go unnoticed. Its reader has left hundreds of
-/// KiB unread. A core that is idle for so long spends one system call more; a busy one none.
-const PROMPT_WAIT_MAX: Duration = Duration::from_millis(5);
 /// Rounds in which a turn of somebody else's loop tries to leave nothing to do behind.
 const SETTLE_ROUNDS_MAX: usize = 8;
 
@@ -74,6 +70,10 @@ pub(crate) struct Uring {
     wake_armed: bool,
     /// Registered with the ring when somebody else's loop asks for it.
     readiness: Option<Readiness>,
+    /// Sends that tell only if they go short, and have not, with the bytes of each.
+    untold: Vec<(Key, usize)>,
+    /// How a send is first submitted.
+    telling: Telling,
     /// Streams whose multishot receive ended for want of a buffer.
     starved: Vec<Key>,
     /// Reused: completions copied out of the queue before they are looked at.
@@ -86,11 +86,16 @@ impl Uring {
     /// Sets the ring up on the thread that will use it, with the best flags the kernel takes.
     pub(crate) fn new(config: RingConfig, pool: &Rc<ReceivePool>, wake: &Arc<WakeCell>) -> Result<Self, Unavailable> {
         let counters: Arc<DriverCounters> = Arc::default();
-        let (ring, tier) = setup::set_up(config)?;
+        let setup = Setup::new(config)?;
         // In this order: if the second fails, the ring goes before the memory that it might know of.
         let mut buffers = BufferRing::new(Rc::clone(pool));
-        let ring = Ring::new(ring, Arc::clone(&counters));
-        ring.register_buffers(&buffers).map_err(|error| Unavailable::new("registering the buffer ring", &error))?;
+        let ring = Ring::new(setup.uring, Arc::clone(&counters));
+        let registered = match config.has(RingFeature::BufferRing) {
+            true => ring.register_buffers(&buffers),
+            // What a kernel says that does not know the request.
+            false => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+        };
+        registered.map_err(|error| Unavailable::new("registering the buffer ring", &error))?;
         buffers.replenish();
         Ok(Self {
             ring: ManuallyDrop::new(ring),
@@ -99,9 +104,11 @@ impl Uring {
             wake_word: ManuallyDrop::new(Box::new(0)),
             wake_armed: false,
             readiness: None,
+            untold: Vec::new(),
+            telling: if setup.has_silent_sends { Telling::IfShort } else { Telling::AtItsEnd },
             starved: Vec::new(),
             harvest: Vec::new(),
-            tier,
+            tier: setup.tier,
             counters,
         })
     }
@@ -133,25 +140,36 @@ impl Uring {
     /// Before somebody else's loop sleeps: everything is submitted and reaped, and the readiness descriptor is clear.
     ///
     /// The kernel writes the descriptor when its list of deferred work becomes non-empty, and once for what it posts
-    /// while we enter. So it is cleared only when nothing is left, and then we look once more: what came before the
-    /// clearing is found, what comes after writes it again.
+    /// while we enter. So it is cleared first, and then we look: what came before the clearing is found, what comes after
+    /// writes it again.
+    ///
+    /// The kernel's flag for deferred work is set a moment after the work is in the list (6.18). Who sets it may be
+    /// interrupted in between; if we do the work then, the flag is set for nothing and stays. So an enter after which
+    /// there is nothing to take is believed, and not the flag.
     fn settle(&mut self, sockets: &mut Sockets) -> io::Result<()> {
+        let Some(readiness) = self.readiness.take() else { return Ok(()) };
+        let settled = self.settle_with(&readiness, sockets);
+        self.readiness = Some(readiness);
+        settled
+    }
+
+    fn settle_with(&mut self, readiness: &Readiness, sockets: &mut Sockets) -> io::Result<()> {
         for _ in 0..SETTLE_ROUNDS_MAX {
             self.replenish(sockets);
             self.arm_wake();
-            let is_clear = self.ring.push_backlog() && self.ring.has_nothing_to_do();
-            if let (true, Some(readiness)) = (is_clear, &self.readiness) {
-                readiness.clear();
-                if self.ring.has_nothing_to_do() {
-                    return Ok(());
-                }
+            let is_all_queued = self.ring.push_backlog();
+            readiness.clear();
+            if is_all_queued && self.ring.has_nothing_to_do() {
+                return Ok(());
             }
             self.ring.enter(HARVEST, Some(Duration::ZERO))?;
-            self.reap(sockets);
+            let came = self.reap(sockets);
+            if came == 0 && self.ring.is_all_told() {
+                return Ok(());
+            }
         }
-        if let Some(readiness) = &self.readiness {
-            readiness.set();
-        }
+        // A busy ring: the loop comes again at once.
+        readiness.set();
         Ok(())
     }
 
@@ -164,13 +182,14 @@ impl Uring {
     }
 
     /// Submits what is left of the slot's send.
-    fn submit_send(&mut self, sockets: &mut Sockets, key: Key, prompt: Prompt) {
+    fn submit_send(&mut self, sockets: &mut Sockets, key: Key, telling: Telling) {
         let slot = sockets.owned(key);
         let (Some(fd), Some(sending)) = (&slot.fd, &mut slot.sending) else { return };
-        let send = operation::send(fd.as_fd(), sending, prompt);
+        let (send, count) = operation::send(fd.as_fd(), sending, telling);
         slot.operations += 1;
-        if self.ring.push(Tag::Send, key, send) && prompt == Prompt::Yes {
-            self.ring.prompt += 1;
+        self.ring.push(Tag::Send, key, send);
+        if telling == Telling::IfShort {
+            self.untold.push((key, count));
         }
     }
 }
@@ -238,10 +257,8 @@ impl Driver for Uring {
         let slot = sockets.owned(key);
         debug_assert!(slot.sending.is_none());
         add(&self.counters.sends, 1);
-        let is_large = buf.len() > PROMPT_BYTES_MAX;
         slot.sending = Some(Box::new(Sending { buf, sent: 0, vectored: None }));
-        self.submit_send(sockets, key, Prompt::Yes);
-        sockets.completion_awaited |= is_large;
+        self.submit_send(sockets, key, self.telling);
     }
 
     fn shutdown_write(&mut self, sockets: &mut Sockets, key: Key) {
@@ -271,7 +288,6 @@ impl Driver for Uring {
             let cancel = operation::cancel_all(fd.as_fd());
             slot.operations += 1;
             self.ring.push(Tag::Cancel, key, cancel);
-            sockets.completion_awaited = true;
         }
         for key in waiting.into_iter().flat_map(|waiting| *waiting) {
             self.close(sockets, key, Close::Orderly);
@@ -281,17 +297,13 @@ impl Driver for Uring {
     fn wait(&mut self, sockets: &mut Sockets, timeout: Option<Duration>) -> io::Result<()> {
         self.replenish(sockets);
         self.arm_wake();
-        let timeout = if self.ring.push_backlog() { timeout } else { Some(Duration::ZERO) };
-        let (want, timeout) = match timeout {
-            Some(Duration::ZERO) => (HARVEST, timeout),
-            // Somebody waits for one of these sends: their completions are news.
-            _ if std::mem::take(&mut sockets.completion_awaited) => (self.ring.prompt.max(1), timeout),
-            _ if self.ring.prompt == 0 => (1, timeout),
-            _ => (self.ring.prompt + 1, Some(timeout.map_or(PROMPT_WAIT_MAX, |timeout| timeout.min(PROMPT_WAIT_MAX)))),
-        };
+        let is_awaited = std::mem::take(&mut sockets.completion_awaited) && !self.untold.is_empty();
+        let timeout = if self.ring.push_backlog() && !is_awaited { timeout } else { Some(Duration::ZERO) };
+        let want = if timeout == Some(Duration::ZERO) { HARVEST } else { 1 };
         self.ring.enter(want, timeout)?;
         self.reap(sockets);
-        if self.readiness.is_some() { self.settle(sockets) } else { Ok(()) }
+        sockets.completion_awaited |= is_awaited && !self.untold.is_empty();
+        self.settle(sockets)
     }
 
     fn local_address(&self, sockets: &mut Sockets, key: Key) -> io::Result<Option<Address>> {

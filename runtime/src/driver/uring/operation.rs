@@ -66,25 +66,30 @@ pub(super) fn receive(fd: BorrowedFd<'_>) -> squeue::Entry {
         .flags(squeue::Flags::BUFFER_SELECT)
 }
 
-/// Whether a send completes while it is submitted, whatever the socket says.
+/// How a send tells what has become of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Prompt {
-    Yes,
-    No,
+pub(super) enum Telling {
+    /// It never parks in the kernel. Gone out whole while it is submitted, it says nothing; anything else is told.
+    IfShort,
+    /// It parks until the peer has made room, and tells when all is gone.
+    AtItsEnd,
 }
 
-/// Sends what is left.
-pub(super) fn send(fd: BorrowedFd<'_>, sending: &mut Sending, prompt: Prompt) -> squeue::Entry {
-    let flags = libc::MSG_NOSIGNAL
-        | match prompt {
-            Prompt::Yes => libc::MSG_DONTWAIT,
-            Prompt::No => libc::MSG_WAITALL,
-        };
+/// Sends what is left, or the first [`SEND_PIECES_MAX`] pieces of that. Also says how many bytes that are.
+pub(super) fn send(fd: BorrowedFd<'_>, sending: &mut Sending, telling: Telling) -> (squeue::Entry, usize) {
+    // With MSG_WAITALL a send that goes short counts as failed, and what fails is told.
+    let (dont_wait, skip) = match telling {
+        Telling::IfShort => (libc::MSG_DONTWAIT, squeue::Flags::SKIP_SUCCESS),
+        Telling::AtItsEnd => (0, squeue::Flags::empty()),
+    };
+    let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL | dont_wait;
     if let Some(bytes) = sending.buf.single() {
         let rest = &bytes[sending.sent..];
-        opcode::Send::new(raw(fd), rest.as_ptr(), rest.len().min(u32::MAX as usize) as u32).flags(flags).build()
+        let count = rest.len().min(u32::MAX as usize);
+        (opcode::Send::new(raw(fd), rest.as_ptr(), count as u32).flags(flags).build().flags(skip), count)
     } else {
-        opcode::SendMsg::new(raw(fd), vectored(sending)).flags(flags as u32).build()
+        let (header, count) = vectored(sending);
+        (opcode::SendMsg::new(raw(fd), header).flags(flags as u32).build().flags(skip), count)
     }
 }
 
@@ -114,22 +119,23 @@ struct Vectored {
     pieces: Vec<libc::iovec>,
 }
 
-/// Writes header and pieces of what is left into memory that stays with the send.
-fn vectored(sending: &mut Sending) -> *const libc::msghdr {
+/// Writes header and pieces of what is left into memory that stays with the send; also says how many bytes that are.
+fn vectored(sending: &mut Sending) -> (*const libc::msghdr, usize) {
     // SAFETY: an all-zero msghdr is a valid one: no name, no control data, no pieces.
     let header = unsafe { std::mem::zeroed() };
     let mut vectored = Box::new(Vectored { header, pieces: Vec::new() });
-    let mut skip = sending.sent;
+    let (mut skip, mut count) = (sending.sent, 0);
     for piece in sending.buf.pieces() {
         let rest = piece.get(skip..).unwrap_or_default();
         skip = skip.saturating_sub(piece.len());
         if !rest.is_empty() && vectored.pieces.len() < SEND_PIECES_MAX {
             vectored.pieces.push(libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: rest.len() });
+            count += rest.len();
         }
     }
     vectored.header.msg_iov = vectored.pieces.as_mut_ptr();
     vectored.header.msg_iovlen = vectored.pieces.len();
     let header: *const libc::msghdr = &vectored.header;
     sending.vectored = Some(vectored);
-    header
+    (header, count)
 }

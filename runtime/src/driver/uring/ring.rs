@@ -21,8 +21,6 @@ pub(super) type Completion = (u64, i32, u32);
 /// The ring and what is under way in it.
 pub(super) struct Ring {
     uring: IoUring,
-    /// Sends in the submission queue that complete while they are submitted.
-    pub(super) prompt: usize,
     /// Operations that did not fit into the submission queue.
     backlog: VecDeque<squeue::Entry>,
     /// Operations of which the last completion is to come.
@@ -32,7 +30,7 @@ pub(super) struct Ring {
 
 impl Ring {
     pub(super) fn new(uring: IoUring, counters: Arc<DriverCounters>) -> Self {
-        Self { uring, prompt: 0, backlog: VecDeque::new(), in_flight: 0, counters }
+        Self { uring, backlog: VecDeque::new(), in_flight: 0, counters }
     }
 
     /// Operations of which the last completion is to come.
@@ -53,22 +51,21 @@ impl Ring {
     }
 
     /// Queues an operation; a full queue is submitted first, and what still does not fit waits for the next turn, so that
-    /// none is lost. True if it is in the queue now.
-    pub(super) fn push(&mut self, tag: Tag, key: Key, entry: squeue::Entry) -> bool {
+    /// none is lost.
+    pub(super) fn push(&mut self, tag: Tag, key: Key, entry: squeue::Entry) {
         let entry = entry.user_data(user_data(tag, key));
         self.in_flight += 1;
         if self.backlog.is_empty() {
             for _ in 0..2 {
                 // SAFETY: what the entry refers to is kept as the room's first rule says.
                 if unsafe { self.uring.submission().push(&entry) }.is_ok() {
-                    return true;
+                    return;
                 }
                 // An error shows again at the next wait, which reports it.
                 let _ = self.enter(0, None);
             }
         }
         self.backlog.push_back(entry);
-        false
     }
 
     /// Queues what did not fit before; true when nothing is left over.
@@ -101,7 +98,6 @@ impl Ring {
                 Some(&arguments),
             )
         };
-        self.prompt = 0;
         match entered {
             Ok(_) => Ok(()),
             Err(error) => match error.raw_os_error() {
@@ -124,6 +120,18 @@ impl Ring {
         let fresh = &harvest[before..];
         self.in_flight -= fresh.iter().filter(|(_, _, flags)| !cqueue::more(*flags)).count();
         add(&self.counters.completions, fresh.len() as u64);
+    }
+
+    /// Whether the kernel has taken everything that was pushed, and every completion that it has to give so far is in the
+    /// queue.
+    pub(super) fn is_all_told(&mut self) -> bool {
+        let submission = self.uring.submission();
+        submission.is_empty() && !submission.cq_overflow() && self.backlog.is_empty()
+    }
+
+    /// An operation has ended of which no completion comes.
+    pub(super) const fn ended_silently(&mut self) {
+        self.in_flight -= 1;
     }
 
     /// Nothing to submit, nothing to reap, no work that the kernel has put off.

@@ -1,8 +1,14 @@
 //! Getting a ring: sizes, flags best first, what must be there, and what to say where there is none.
 
 use std::io;
+use std::os::fd::AsFd;
 
-use io_uring::{IoUring, opcode};
+use io_uring::{EnterFlags, IoUring, opcode};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
+
+use crate::buffer::SendBuf;
+use crate::driver::slot::Sending;
+use crate::driver::uring::operation::{self, Telling};
 
 /// Sizes of the ring; tests make them tiny.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,11 +17,34 @@ pub struct RingConfig {
     pub submissions: u32,
     /// Entries of the completion queue. 4,096: one multishot receive can post 33 completions in one pass.
     pub completions: u32,
+    /// What is not to be used although the kernel has it: where a kernel has it with a fault, and for tests.
+    pub without: &'static [RingFeature],
+}
+
+/// What some kernels have and others do not. The driver does without each of them, or there is none and epoll serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RingFeature {
+    /// `IORING_SETUP_DEFER_TASKRUN`, of 6.1. Without it the kernel interrupts the core to complete operations.
+    DeferTaskrun,
+    /// `IORING_SETUP_SINGLE_ISSUER`, of 6.0. Without it there is no `DEFER_TASKRUN` either.
+    SingleIssuer,
+    /// Sends that tell only if they go short. Without them each answer wakes a core that sleeps once more.
+    SilentSends,
+    /// Receiving and accepting until further notice, of 6.0. Without it there is no driver.
+    Multishot,
+    /// Rings of provided buffers, of 5.19. Without them there is no driver.
+    BufferRing,
+}
+
+impl RingConfig {
+    pub(super) fn has(&self, feature: RingFeature) -> bool {
+        !self.without.contains(&feature)
+    }
 }
 
 impl Default for RingConfig {
     fn default() -> Self {
-        Self { submissions: 256, completions: 4096 }
+        Self { submissions: 256, completions: 4096, without: &[] }
     }
 }
 
@@ -53,52 +82,122 @@ impl std::fmt::Display for Unavailable {
     }
 }
 
-/// Tries the flags best first and drops them one by one, newest first, as the kernel refuses them.
-pub(super) fn set_up(config: RingConfig) -> Result<(IoUring, String), Unavailable> {
-    type Apply = fn(&mut io_uring::Builder);
-    let tiers: [(&str, Apply); 3] = [
-        ("SINGLE_ISSUER|DEFER_TASKRUN|TASKRUN_FLAG|SUBMIT_ALL", |builder| {
+/// Flags that go together, and the features they need.
+struct Tier {
+    name: &'static str,
+    needs: &'static [RingFeature],
+    apply: fn(&mut io_uring::Builder),
+}
+
+/// Best first; each drops what is newest in the one before.
+const TIERS: [Tier; 3] = [
+    Tier {
+        name: "SINGLE_ISSUER|DEFER_TASKRUN|TASKRUN_FLAG|SUBMIT_ALL",
+        needs: &[RingFeature::SingleIssuer, RingFeature::DeferTaskrun],
+        apply: |builder| {
             builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_submit_all();
-        }),
-        ("SINGLE_ISSUER|COOP_TASKRUN|TASKRUN_FLAG|SUBMIT_ALL", |builder| {
+        },
+    },
+    Tier {
+        name: "SINGLE_ISSUER|COOP_TASKRUN|TASKRUN_FLAG|SUBMIT_ALL",
+        needs: &[RingFeature::SingleIssuer],
+        apply: |builder| {
             builder.setup_single_issuer().setup_coop_taskrun().setup_taskrun_flag().setup_submit_all();
-        }),
-        ("COOP_TASKRUN|TASKRUN_FLAG|SUBMIT_ALL", |builder| {
+        },
+    },
+    Tier {
+        name: "COOP_TASKRUN|TASKRUN_FLAG|SUBMIT_ALL",
+        needs: &[],
+        apply: |builder| {
             builder.setup_coop_taskrun().setup_taskrun_flag().setup_submit_all();
-        }),
-    ];
-    let mut refused = None;
-    for (name, apply) in tiers {
-        let mut builder = IoUring::builder();
-        builder.setup_cqsize(config.completions).setup_clamp().dontfork();
-        apply(&mut builder);
-        match builder.build(config.submissions) {
-            Ok(ring) => {
-                probe(&ring)?;
-                return Ok((ring, name.to_owned()));
+        },
+    },
+];
+
+/// A ring, and what it turned out to be able to do.
+pub(super) struct Setup {
+    pub(super) uring: IoUring,
+    pub(super) tier: String,
+    /// [`RingFeature::SilentSends`] was seen to work.
+    pub(super) has_silent_sends: bool,
+}
+
+impl Setup {
+    /// Tries the tiers one by one, as the kernel refuses them.
+    pub(super) fn new(config: RingConfig) -> Result<Self, Unavailable> {
+        let mut refused = io::Error::from_raw_os_error(libc::EINVAL);
+        for tier in &TIERS {
+            match build(config, tier) {
+                Ok(uring) => {
+                    probe(&uring, config)?;
+                    let has_silent_sends = config.has(RingFeature::SilentSends) && sends_silently(config, tier);
+                    let without = if has_silent_sends { "" } else { ", every send tells" };
+                    return Ok(Self { uring, tier: format!("{}{without}", tier.name), has_silent_sends });
+                }
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused = error,
+                Err(error) => return Err(Unavailable::new("io_uring_setup", &error)),
             }
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused = Some(error),
-            Err(error) => return Err(Unavailable::new("io_uring_setup", &error)),
         }
+        Err(Unavailable::new("io_uring_setup refused every set of flags", &refused))
     }
-    let error = refused.unwrap_or_else(|| io::Error::from_raw_os_error(libc::EINVAL));
-    Err(Unavailable::new("io_uring_setup refused every set of flags", &error))
+}
+
+fn build(config: RingConfig, tier: &Tier) -> io::Result<IoUring> {
+    if !tier.needs.iter().all(|feature| config.has(*feature)) {
+        // What a kernel says that does not know a flag.
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    let mut builder = IoUring::builder();
+    builder.setup_cqsize(config.completions).setup_clamp().dontfork();
+    (tier.apply)(&mut builder);
+    builder.build(config.submissions)
 }
 
 /// Behaviour, not version numbers: without these there is no driver.
-fn probe(ring: &IoUring) -> Result<(), Unavailable> {
+fn probe(uring: &IoUring, config: RingConfig) -> Result<(), Unavailable> {
     let unsupported = |what| Unavailable { errno: libc::EINVAL, what };
-    let parameters = ring.params();
+    let parameters = uring.params();
     if !parameters.is_feature_ext_arg() || !parameters.is_feature_nodrop() {
         return Err(unsupported("the kernel's io_uring lacks EXT_ARG or NODROP"));
     }
     let mut probe = io_uring::Probe::new();
-    ring.submitter().register_probe(&mut probe).map_err(|error| Unavailable::new("io_uring probe", &error))?;
-    let needed = [opcode::Accept::CODE, opcode::Recv::CODE, opcode::Send::CODE, opcode::SendMsg::CODE];
-    if needed.iter().all(|code| probe.is_supported(*code)) && probe.is_supported(opcode::SendZc::CODE) {
-        // SEND_ZC came with 6.0, as did multishot receive, which no probe shows.
+    uring.submitter().register_probe(&mut probe).map_err(|error| Unavailable::new("io_uring probe", &error))?;
+    // SEND_ZC came with 6.0, as did multishot receive, which no probe shows.
+    let needed =
+        [opcode::Accept::CODE, opcode::Recv::CODE, opcode::Send::CODE, opcode::SendMsg::CODE, opcode::SendZc::CODE];
+    if config.has(RingFeature::Multishot) && needed.iter().all(|code| probe.is_supported(*code)) {
         Ok(())
     } else {
         Err(unsupported("the kernel's io_uring lacks multishot receive"))
     }
+}
+
+/// Whether a send that was asked to tell only if it goes short does so, and tells how far it came. Kernels before 6.1 forget
+/// the bytes that a short one has sent. It is tried on a pair of sockets, in a ring of its own: after a surprise nothing of
+/// it is used again.
+fn sends_silently(config: RingConfig, tier: &Tier) -> bool {
+    const BYTES: [usize; 2] = [16, 1 << 18];
+    let mut sendings = BYTES.map(|bytes| Sending { buf: SendBuf::from_vec(vec![0; bytes]), sent: 0, vectored: None });
+    let mut attempt = || -> io::Result<bool> {
+        let mut uring = build(RingConfig { submissions: 4, completions: 8, ..config }, tier)?;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        sockopt::set_socket_send_buffer_size(&ours, 8192)?;
+        for (number, sending) in sendings.iter_mut().enumerate() {
+            let (send, _) = operation::send(ours.as_fd(), sending, Telling::IfShort);
+            // SAFETY: the bytes live in `sendings`, which is forgotten below if the kernel may still use them. The queue is
+            // larger than what is tried.
+            let _ = unsafe { uring.submission().push(&send.user_data(number as u64)) };
+        }
+        // SAFETY: no argument is passed, and the entries are those above.
+        unsafe { uring.submitter().enter::<()>(2, 0, EnterFlags::GETEVENTS.bits(), None) }?;
+        let told: Vec<_> = uring.completion().map(|entry| (entry.user_data(), entry.result())).collect();
+        let arrived = rustix::io::ioctl_fionread(&theirs)? as usize;
+        let [(1, sent @ 1..)] = told[..] else { return Ok(false) };
+        Ok((sent as usize) < BYTES[1] && arrived == BYTES[0] + sent as usize)
+    };
+    let is_so = attempt().unwrap_or(false);
+    if !is_so {
+        std::mem::forget(sendings);
+    }
+    is_so
 }

@@ -1,0 +1,62 @@
+//! Which driver and tier runs where a kernel lacks something: the line that says so, and that it serves.
+
+use ringgate_runtime::buffer::SendBuf;
+use ringgate_runtime::driver::{DriverChoice, RingConfig, RingFeature};
+use ringgate_runtime::executor::{Executor, ExecutorConfig};
+
+fn executor(driver: DriverChoice, without: &'static [RingFeature]) -> std::io::Result<Executor> {
+    let ring = RingConfig { without, ..RingConfig::default() };
+    Executor::new(ExecutorConfig { driver, ring, ..ExecutorConfig::default() })
+}
+
+/// A round trip, whatever runs; returns the line about the driver.
+fn serves(mut executor: Executor) -> String {
+    let handle = executor.handle();
+    let echoed = executor.block_on(async {
+        let listener = handle.listen(&"127.0.0.1:0".parse().unwrap())?;
+        let mut client = handle.connect(&listener.local_address()?.unwrap()).await?;
+        let mut server = listener.accept().await?;
+        client.send(SendBuf::from_vec(b"served".to_vec())).await?;
+        Ok::<_, std::io::Error>(server.recv().await?.to_vec())
+    });
+    assert_eq!(echoed.unwrap(), b"served");
+    handle.driver_report().line
+}
+
+#[test]
+fn each_flag_that_is_refused_leaves_the_next_tier() {
+    use RingFeature::{DeferTaskrun, SilentSends, SingleIssuer};
+    let best = "SINGLE_ISSUER|DEFER_TASKRUN|TASKRUN_FLAG|SUBMIT_ALL,";
+    let second = "SINGLE_ISSUER|COOP_TASKRUN|TASKRUN_FLAG|SUBMIT_ALL,";
+    let third = "COOP_TASKRUN|TASKRUN_FLAG|SUBMIT_ALL,";
+    let every_send_tells = "every send tells";
+    let tiers: [(&'static [RingFeature], &str, bool); 6] = [
+        (&[], best, true),
+        (&[SilentSends], best, false),
+        (&[DeferTaskrun], second, true),
+        (&[DeferTaskrun, SilentSends], second, false),
+        // The kernel refuses DEFER_TASKRUN without it.
+        (&[SingleIssuer], third, true),
+        (&[SingleIssuer, SilentSends], third, false),
+    ];
+    for (without, tier, is_silent) in tiers {
+        let line = serves(executor(DriverChoice::IoUring, without).unwrap());
+        assert!(line.starts_with(&format!("driver io_uring, {tier}")), "without {without:?}: {line}");
+        assert_eq!(line.contains(every_send_tells), !is_silent, "without {without:?}: {line}");
+    }
+}
+
+#[test]
+fn what_there_is_no_doing_without_leaves_epoll_and_a_reason() {
+    for (without, reason) in [
+        (&[RingFeature::Multishot], "lacks multishot receive"),
+        (&[RingFeature::BufferRing], "registering the buffer ring"),
+    ] {
+        let line = serves(executor(DriverChoice::Auto, without).unwrap());
+        assert!(line.starts_with("driver epoll") && line.contains(reason), "without {without:?}: {line}");
+        assert!(line.contains("remedy: none"), "without {without:?}: {line}");
+        let error = executor(DriverChoice::IoUring, without).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("was demanded") && error.to_string().contains(reason), "{error}");
+    }
+}
