@@ -5,9 +5,9 @@ use crate::{
     counters::{GatewayCounters, Metrics},
     request::RequestPool,
 };
-use http::{HeaderName, HeaderValue, header};
-use ringgate_protocols::{http::date::imf_fixdate, http2::request::HeadPool};
-use ringgate_runtime::{executor::Handle, offload::Crew};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use ringgate_protocols::{http::date::imf_fixdate, http1::encode::Opening, http2::request::HeadPool};
+use ringgate_runtime::{executor::Handle, offload::Crew, time::Instant};
 use smallvec::SmallVec;
 use std::{
     any::{Any, TypeId, type_name},
@@ -144,22 +144,27 @@ impl Shared {
         made
     }
 
-    /// Calls `write` with the lines every response carries, `server` and `date`, and that of its content type. They
-    /// are made anew once a second (RFC 9110 section 6.6.1).
+    /// Calls `write` with the beginning of the head of a response: its status, the lines every response carries,
+    /// `server` and `date`, and that of its content type. They are made anew once a second (RFC 9110 section 6.6.1).
     #[inline]
-    pub(crate) fn with_stamp<R>(&self, content_type: Option<&'static str>, write: impl FnOnce(&[u8]) -> R) -> R {
-        let second = self.handle.now().as_nanos() / 1_000_000_000 + 1;
-        let place = content_type.map_or(0, |text| 1 + (text.as_ptr() as usize >> 3) % (STAMPS - 1));
+    pub(crate) fn with_opening<R>(
+        &self,
+        status: StatusCode,
+        content_type: Option<&'static str>,
+        write: impl FnOnce(&Opening) -> R,
+    ) -> R {
+        let address = content_type.map_or(0, |text| text.as_ptr() as usize);
         let mut stamps = self.stamps.borrow_mut();
-        let stamp = &mut stamps[place];
+        let stamp = &mut stamps[(address >> 3 ^ usize::from(status.as_u16())) % STAMPS];
         let same = match (stamp.content_type, content_type) {
             (Some(known), Some(text)) => std::ptr::eq(known, text),
             (known, text) => known.is_none() && text.is_none(),
         };
-        if stamp.second != second || !same {
-            stamp.renew(second, content_type, self.handle.wall_clock());
+        let now = self.handle.now();
+        if now >= stamp.until || !same || stamp.status != status {
+            stamp.renew(now, status, content_type, self.handle.wall_clock());
         }
-        write(&stamp.lines)
+        write(&stamp.opening)
     }
 }
 
@@ -245,31 +250,32 @@ fn date(time: SystemTime) -> [u8; 29] {
     imf_fixdate(time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 
-/// The stamps of a core: one without content type, and some by its address.
-const STAMPS: usize = 8;
+/// The beginnings of heads that a core keeps, by status and content type.
+const STAMPS: usize = 16;
 
 #[derive(Default)]
 struct Stamp {
-    second: u64,
+    status: StatusCode,
     content_type: Option<&'static str>,
-    lines: Vec<u8>,
+    until: Instant,
+    opening: Opening,
 }
 
 impl Stamp {
     #[cold]
-    fn renew(&mut self, second: u64, content_type: Option<&'static str>, time: SystemTime) {
-        self.second = second;
-        self.content_type = content_type;
-        self.lines.clear();
-        self.lines.extend_from_slice(b"server: ringgate\r\ndate: ");
-        self.lines.extend_from_slice(&date(time));
-        self.lines.extend_from_slice(b"\r\n");
+    fn renew(&mut self, now: Instant, status: StatusCode, content_type: Option<&'static str>, time: SystemTime) {
+        let mut block = Vec::with_capacity(128);
+        block.extend_from_slice(b"server: ringgate\r\ndate: ");
+        block.extend_from_slice(&date(time));
+        block.extend_from_slice(b"\r\n");
         // Text of the program, but no text may end a line: what could is left out.
         if let Some(text) = content_type.filter(|text| !text.bytes().any(|byte| byte.is_ascii_control())) {
-            self.lines.extend_from_slice(b"content-type: ");
-            self.lines.extend_from_slice(text.as_bytes());
-            self.lines.extend_from_slice(b"\r\n");
+            block.extend_from_slice(b"content-type: ");
+            block.extend_from_slice(text.as_bytes());
+            block.extend_from_slice(b"\r\n");
         }
+        let until = Instant::from_nanos((now.as_nanos() / 1_000_000_000 + 1) * 1_000_000_000);
+        *self = Self { status, content_type, until, opening: Opening::new(status, &block) };
     }
 }
 

@@ -127,11 +127,13 @@ impl Table {
         (table, states)
     }
 
+    #[inline]
     fn find(&self, request: &Request) -> usize {
         let path = request.path_bytes();
-        if let Some(number) = self.exact.get(path) {
-            return *number;
-        }
+        self.exact.get(path).copied().unwrap_or_else(|| self.find_in_tree(request, path))
+    }
+
+    fn find_in_tree(&self, request: &Request, path: &[u8]) -> usize {
         let Ok(text) = std::str::from_utf8(path) else { return NOT_FOUND };
         let Ok(found) = self.tree.at(text) else { return NOT_FOUND };
         if !found.params.is_empty() {
@@ -219,6 +221,7 @@ impl Route {
     }
 
     /// The handler of a method; HEAD falls back to GET (RFC 9110 section 9.3.2).
+    #[inline]
     fn handler(&self, method: &Method) -> Option<&Rc<Handler>> {
         let position = match *method {
             Method::GET => 0,
@@ -331,13 +334,19 @@ impl Hasher for PathHasher {
         self.0 ^ (self.0 >> 29)
     }
 
+    #[inline]
     fn write(&mut self, bytes: &[u8]) {
-        let mut words = bytes.chunks_exact(8);
         let mut step = |word: u64| self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
-        for word in &mut words {
-            step(word.iter().fold(0, |sum, byte| (sum << 8) | u64::from(*byte)));
-        }
-        step(words.remainder().iter().fold(bytes.len() as u64, |sum, byte| (sum << 8) | u64::from(*byte)));
+        let (words, rest) = bytes.as_chunks::<8>();
+        words.iter().for_each(|word| step(u64::from_le_bytes(*word)));
+        // What is left is read from both its ends, and tells its length.
+        let (start, end) = match (rest.first_chunk::<4>(), rest.last_chunk::<4>(), rest) {
+            (Some(start), Some(end), _) => (u32::from_le_bytes(*start), u32::from_le_bytes(*end)),
+            (.., [start, .., end]) => (u32::from(*start), u32::from(rest[1]) << 8 | u32::from(*end)),
+            (.., [only]) => (u32::from(*only), 0),
+            (.., []) => (0, 0),
+        };
+        step(u64::from(start) << 32 ^ u64::from(end) ^ (rest.len() as u64) << 28);
     }
 
     /// The length that slices hash is in the remainder already.

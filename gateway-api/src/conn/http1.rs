@@ -11,7 +11,7 @@ use crate::{
     core::Core,
     dispatch::{Begun, Outcome},
     features::Features,
-    request::{HeadBytes, Request},
+    request::Request,
     websocket::upgrade::Upgrade,
 };
 use ringgate_protocols::{
@@ -293,8 +293,9 @@ fn accept<S: ByteStream>(
     consumed: usize,
 ) -> Option<Rc<Inbound>> {
     let config = &wire.link.core.shared.config;
-    let (lease, start) = wire.input.share();
-    request.locate(HeadBytes::Lease(lease), start);
+    if let Some((lease, start)) = wire.input.lease() {
+        request.locate(lease, start);
+    }
     wire.input.consume(consumed);
     let is_new = request.version() != http::Version::HTTP_10;
     let features = Features {
@@ -325,8 +326,9 @@ fn accept<S: ByteStream>(
 /// Answers what the peer did wrong, if it can be answered; in any case nothing more is read.
 pub(crate) fn fault<S: ByteStream>(wire: &Wire<S>, machine: &mut Connection, buf: &mut SendBuf, fault: Fault) {
     let core = wire.core();
-    if core.shared.with_stamp(None, |block| machine.send_fault(buf.tail(), fault, block)) {
+    let status = fault.status();
+    if core.shared.with_opening(status, None, |opening| machine.send_fault(buf.tail(), fault, opening.block())) {
         core.shared.counters.requests_malformed.up();
-        core.shared.counters.response(fault.status());
+        core.shared.counters.response(status);
     }
 }

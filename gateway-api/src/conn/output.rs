@@ -9,10 +9,10 @@ use crate::{
     stream::{Chunk, Content},
     websocket::upgrade::Upgrade,
 };
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use ringgate_protocols::http1::{
     connection::Connection,
-    encode::{BodyFraming, BodyLength, ResponseHead},
+    encode::{BodyFraming, BodyLength, Opening, ResponseHead},
     error::Misuse,
     event::Then,
 };
@@ -32,19 +32,35 @@ pub(crate) enum Written {
 #[inline]
 pub(crate) fn respond(machine: &mut Connection, core: &Core, buf: &mut SendBuf, mut response: Response) -> Written {
     core.shared.counters.response(response.status);
+    let body = match &response.body {
+        Payload::Empty => Some(&[][..]),
+        body => body.at_hand(),
+    };
+    if let Some(body) = body.filter(|body| body.len() <= COPIED_BYTES_MAX) {
+        let fields = ours_aside(&response.fields);
+        let ordinary = |opening: &Opening| machine.send_ordinary(buf.tail(), opening, fields, body);
+        if core.shared.with_opening(response.status, response.content_type, ordinary) {
+            return Written::Whole(Then::KeepAlive);
+        }
+    }
     match write(machine, core, buf, &mut response) {
         Ok(written) => written,
         Err(_) => misused(machine, core, buf),
     }
 }
 
+/// The fields of a response, without those that the gateway sends itself.
 #[inline]
+fn ours_aside(fields: &[(HeaderName, HeaderValue)]) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    let ours = |name: &HeaderName| *name == header::DATE || *name == header::SERVER;
+    fields.iter().filter(move |(name, _)| !ours(name)).map(|(name, value)| (name, value))
+}
+
 fn write(machine: &mut Connection, core: &Core, buf: &mut SendBuf, response: &mut Response) -> Result<Written, Misuse> {
     let output_bytes_max = core.shared.config.limits.output_bytes_max;
-    core.shared.with_stamp(response.content_type, |block| {
-        let ours = |name: &HeaderName| *name == header::DATE || *name == header::SERVER;
-        let fields = response.fields.iter().filter(|(name, _)| !ours(name)).map(|(name, value)| (name, value));
-        let head = ResponseHead { status: response.status, block, fields };
+    core.shared.with_opening(response.status, response.content_type, |opening| {
+        let block = opening.block();
+        let head = ResponseHead { status: response.status, block, fields: ours_aside(&response.fields) };
         let body: &[u8] = match &response.body {
             Payload::Empty => &[],
             Payload::Static(bytes) => bytes,
