@@ -150,12 +150,29 @@ impl Table {
     /// Finds the handler, runs the hooks before it, and begins it. An async or blocking handler takes the request, and
     /// a second hold on it is left in its place.
     pub(crate) fn begin(&self, core: &Core, request: &mut Request) -> Begun {
+        let mut ready = None;
+        let (route, future) = self.begin_into(core, request, &mut ready);
+        Begun { route, outcome: future.map_or_else(|| Outcome::Ready(ready.unwrap_or_default()), Outcome::Pending) }
+    }
+
+    /// The same. Without a future the response is `ready`: it is made in the place where it is used, for a response
+    /// handed from one to the next costs more than one that is written and read.
+    pub(crate) fn begin_into(
+        &self,
+        core: &Core,
+        request: &mut Request,
+        ready: &mut Option<Response>,
+    ) -> (usize, Option<ResponseFuture>) {
         let number = self.find(request);
         let route = &self.routes[number];
         request.set_route(route.name);
         core.handle().set_activity(route.name);
-        let outcome = catch_unwind(AssertUnwindSafe(|| route.begin(number, request)));
-        Begun { route: number, outcome: outcome.unwrap_or_else(|_| Outcome::Ready(panicked(core))) }
+        let begun = catch_unwind(AssertUnwindSafe(|| route.begin(number, request, ready)));
+        let future = begun.unwrap_or_else(|_| {
+            *ready = Some(panicked(core));
+            None
+        });
+        (number, future)
     }
 
     /// Runs a handler that was not ready at once. A panic of it is a 500.
@@ -257,14 +274,16 @@ impl Route {
         }
     }
 
-    fn begin(&self, number: usize, request: &mut Request) -> Outcome {
+    fn begin(&self, number: usize, request: &mut Request, ready: &mut Option<Response>) -> Option<ResponseFuture> {
         for hook in self.hooks.iter() {
-            if let Some(response) = hook.before(request) {
-                return Outcome::Ready(response);
+            *ready = hook.before(request);
+            if ready.is_some() {
+                return None;
             }
         }
         let Some(handler) = self.handler_for(request) else {
-            return Outcome::Ready(self.refuse(number, request));
+            *ready = Some(self.refuse(number, request));
+            return None;
         };
         let handed_over = |request: &mut Request| {
             let shared = request.share();
@@ -273,18 +292,27 @@ impl Route {
         let mut handler = handler;
         loop {
             match &handler.kind {
-                Kind::Inline(handler) => return Outcome::Ready(handler(request)),
-                Kind::Async(handler) => return Outcome::Pending(handler(handed_over(request))),
+                Kind::Inline(handler) => {
+                    handler(request, ready);
+                    return None;
+                }
+                Kind::Async(handler) => return Some(handler(handed_over(request))),
                 Kind::Blocking(handler) => {
-                    return Outcome::Pending(Box::pin(blocking::run::run(handler.clone(), handed_over(request))));
+                    return Some(Box::pin(blocking::run::run(handler.clone(), handed_over(request))));
                 }
                 Kind::Socket { open, otherwise } => match (open(handed_over(request)), otherwise) {
-                    (Ok(response), _) => return Outcome::Ready(response),
+                    (Ok(response), _) => {
+                        *ready = Some(response);
+                        return None;
+                    }
                     (Err(returned), Some(other)) => {
                         *request = returned;
                         handler = other;
                     }
-                    (Err(_), None) => return Outcome::Ready(Response::new(StatusCode::UPGRADE_REQUIRED)),
+                    (Err(_), None) => {
+                        *ready = Some(Response::new(StatusCode::UPGRADE_REQUIRED));
+                        return None;
+                    }
                 },
             }
         }

@@ -174,14 +174,16 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
         if buf.len() > limits.output_bytes_max {
             break Flow::Full;
         }
-        let step = match machine.handle_input(wire.input.bytes(), request.head_mut(), &limits.protocol) {
+        // Looked at where it lies: what was written field by field is slow to be copied as a whole.
+        let read = machine.handle_input(wire.input.bytes(), request.head_mut(), &limits.protocol);
+        let step = match &read {
             Ok(step) => step,
             Err(reason) => {
-                fault(wire, machine, &mut buf, reason);
+                fault(wire, machine, &mut buf, *reason);
                 break Flow::Close;
             }
         };
-        let facts = match step.event {
+        let facts = match &step.event {
             Event::Request(facts) => facts,
             Event::NeedInput => {
                 wire.input.consume(step.consumed);
@@ -204,23 +206,21 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
             let request = std::mem::replace(&mut request, core.shared.requests.take());
             break Flow::Http2(Box::new(Upgraded { request, settings, buf: std::mem::take(&mut buf) }));
         }
-        let begun = wire.table.begin(&core, &mut request);
-        let route = begun.route;
-        let mut response = match begun.outcome {
-            Outcome::Ready(response) => response,
-            outcome @ Outcome::Pending(_) => {
-                let mut begun = Begun { route, outcome };
-                // Without a body to read it may well be ready at once, and then costs no more than an inline one.
-                let polled = inbound.is_none().then(|| wire.table.poll(&core, &mut begun, cx));
-                let Some(Poll::Ready(response)) = polled else {
-                    let shared = std::mem::replace(&mut request, core.shared.requests.take());
-                    break Flow::Exchange(Box::new(Exchange::of_handler(&core, shared, begun, inbound)));
-                };
-                response
-            }
-        };
-        wire.table.run_after(&core, route, &request, &mut response);
-        output::hints_before(machine, &core, &mut buf, &request, &mut response);
+        let mut ready = None;
+        let (route, future) = wire.table.begin_into(&core, &mut request, &mut ready);
+        if let Some(future) = future {
+            let mut begun = Begun { route, outcome: Outcome::Pending(future) };
+            // Without a body to read it may well be ready at once, and then costs no more than an inline one.
+            let polled = inbound.is_none().then(|| wire.table.poll(&core, &mut begun, cx));
+            let Some(Poll::Ready(response)) = polled else {
+                let shared = std::mem::replace(&mut request, core.shared.requests.take());
+                break Flow::Exchange(Box::new(Exchange::of_handler(&core, shared, begun, inbound)));
+            };
+            ready = Some(response);
+        }
+        let Some(response) = &mut ready else { unreachable!("a handler without a future has answered") };
+        wire.table.run_after(&core, route, &request, response);
+        output::hints_before(machine, &core, &mut buf, &request, response);
         match output::respond(machine, &core, &mut buf, response) {
             Written::Whole(Then::KeepAlive) => {}
             Written::Whole(Then::Drain) => match machine.begin_drain(&limits.protocol) {
@@ -256,7 +256,7 @@ fn switch_to_http2(
     machine: &mut Connection,
     buf: &mut SendBuf,
     request: &Request,
-    facts: RequestFacts,
+    facts: &RequestFacts,
 ) -> Option<UpgradeSettings> {
     if !core.shared.config.is_h2c_upgraded || facts.body != framing::Body::None || !facts.http2_settings {
         return None;
@@ -289,7 +289,7 @@ fn set_deadline<S: ByteStream>(wire: &mut Wire<S>, machine: &Connection, was_idl
 fn accept<S: ByteStream>(
     wire: &mut Wire<S>,
     request: &mut Request,
-    facts: RequestFacts,
+    facts: &RequestFacts,
     consumed: usize,
 ) -> Option<Rc<Inbound>> {
     let config = &wire.link.core.shared.config;

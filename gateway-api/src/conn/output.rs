@@ -30,7 +30,12 @@ pub(crate) enum Written {
 
 /// Writes what can be written of a response at once. What a handler got wrong becomes a 500.
 #[inline]
-pub(crate) fn respond(machine: &mut Connection, core: &Core, buf: &mut SendBuf, mut response: Response) -> Written {
+pub(crate) fn respond(
+    machine: &mut Connection,
+    core: &Core,
+    buf: &mut SendBuf,
+    response: &mut Response,
+) -> Written {
     core.shared.counters.response(response.status);
     let body = match &response.body {
         Payload::Empty => Some(&[][..]),
@@ -43,7 +48,7 @@ pub(crate) fn respond(machine: &mut Connection, core: &Core, buf: &mut SendBuf, 
             return Written::Whole(Then::KeepAlive);
         }
     }
-    match write(machine, core, buf, &mut response) {
+    match write(machine, core, buf, response) {
         Ok(written) => written,
         Err(_) => misused(machine, core, buf),
     }

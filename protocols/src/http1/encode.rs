@@ -262,18 +262,35 @@ pub(crate) fn connection_line(out: &mut Vec<u8>, close: bool, keep_alive: bool, 
 
 /// Writes a number in decimal digits, and the end of its line.
 #[inline]
-pub(crate) fn decimal_line(out: &mut Vec<u8>, mut number: u64) {
-    let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
-    let mut line = [0; 24];
-    for place in line[..digits].iter_mut().rev() {
-        *place = b'0' + (number % 10) as u8;
+pub(crate) fn decimal_line(out: &mut Vec<u8>, number: u64) {
+    if number >= 1_000_000 {
+        return long_decimal_line(out, number);
+    }
+    // Built in a register, from its end. A copy of fixed length, of which the rest is taken back, is one move.
+    let (mut rest, mut line, mut bytes) = (number as u32, u64::from_le_bytes(*b"\r\n\0\0\0\0\0\0"), 2);
+    loop {
+        line = line << 8 | u64::from(b'0' + (rest % 10) as u8);
+        bytes += 1;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    let end = out.len() + bytes;
+    out.extend_from_slice(&line.to_le_bytes());
+    out.truncate(end);
+}
+
+fn long_decimal_line(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    while number > 0 {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
         number /= 10;
     }
-    line[digits..digits + 2].copy_from_slice(b"\r\n");
-    // A copy of fixed length, of which the rest is taken back, is three moves and no call.
-    let end = out.len() + digits + 2;
-    out.extend_from_slice(&line);
-    out.truncate(end);
+    out.extend_from_slice(&digits[at..]);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Writes the size line of a chunk.
