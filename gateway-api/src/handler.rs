@@ -107,7 +107,8 @@ where
     R: IntoResponse,
 {
     fn into_handler(self) -> Handler {
-        let answer = move |request: &Request, ready: &mut Option<Response>| *ready = Some(self(request).into_response());
+        let answer =
+            move |request: &Request, ready: &mut Option<Response>| *ready = Some(self(request).into_response());
         Handler { kind: Kind::Inline(Box::new(answer)), is_websocket: false }
     }
 }

@@ -30,12 +30,7 @@ pub(crate) enum Written {
 
 /// Writes what can be written of a response at once. What a handler got wrong becomes a 500.
 #[inline]
-pub(crate) fn respond(
-    machine: &mut Connection,
-    core: &Core,
-    buf: &mut SendBuf,
-    response: &mut Response,
-) -> Written {
+pub(crate) fn respond(machine: &mut Connection, core: &Core, buf: &mut SendBuf, response: &mut Response) -> Written {
     core.shared.counters.response(response.status);
     let body = match &response.body {
         Payload::Empty => Some(&[][..]),
