@@ -2,12 +2,13 @@
 
 use crate::{
     config::Config,
+    conn::openings::Openings,
     counters::{GatewayCounters, Metrics},
     request::RequestPool,
 };
-use http::{HeaderName, HeaderValue, StatusCode, header};
-use ringgate_protocols::{http::date::imf_fixdate, http1::encode::Opening, http2::request::HeadPool};
-use ringgate_runtime::{executor::Handle, offload::Crew, time::Instant};
+use http::{HeaderName, HeaderValue, header};
+use ringgate_protocols::{http::date::imf_fixdate, http2::request::HeadPool};
+use ringgate_runtime::{executor::Handle, offload::Crew};
 use smallvec::SmallVec;
 use std::{
     any::{Any, TypeId, type_name},
@@ -51,7 +52,7 @@ pub(crate) struct Shared {
     pub(crate) requests: RequestPool,
     pub(crate) heads: RefCell<HeadPool>,
     values: RefCell<Values>,
-    stamps: RefCell<[Stamp; STAMPS]>,
+    pub(crate) openings: Openings,
     states: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
     /// What higher floors keep on each core, by type.
     extensions: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
@@ -75,7 +76,7 @@ impl Core {
             requests: RequestPool::default(),
             heads: RefCell::default(),
             values: RefCell::default(),
-            stamps: RefCell::default(),
+            openings: Openings::default(),
             states: RefCell::default(),
             extensions: RefCell::default(),
         };
@@ -144,27 +145,9 @@ impl Shared {
         made
     }
 
-    /// Calls `write` with the beginning of the head of a response: its status, the lines every response carries,
-    /// `server` and `date`, and that of its content type. They are made anew once a second (RFC 9110 section 6.6.1).
-    #[inline]
-    pub(crate) fn with_opening<R>(
-        &self,
-        status: StatusCode,
-        content_type: Option<&'static str>,
-        write: impl FnOnce(&Opening) -> R,
-    ) -> R {
-        let address = content_type.map_or(0, |text| text.as_ptr() as usize);
-        let mut stamps = self.stamps.borrow_mut();
-        let stamp = &mut stamps[(address >> 3 ^ usize::from(status.as_u16())) % STAMPS];
-        let same = match (stamp.content_type, content_type) {
-            (Some(known), Some(text)) => std::ptr::eq(known, text),
-            (known, text) => known.is_none() && text.is_none(),
-        };
-        let now = self.handle.now();
-        if now >= stamp.until || !same || stamp.status != status {
-            stamp.renew(now, status, content_type, self.handle.wall_clock());
-        }
-        write(&stamp.opening)
+    /// What `Date` says now.
+    pub(crate) fn date(&self) -> [u8; 29] {
+        date(self.handle.wall_clock())
     }
 }
 
@@ -248,35 +231,6 @@ impl Values {
 /// The wall clock's time as `Date` has it.
 fn date(time: SystemTime) -> [u8; 29] {
     imf_fixdate(time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()))
-}
-
-/// The beginnings of heads that a core keeps, by status and content type.
-const STAMPS: usize = 16;
-
-#[derive(Default)]
-struct Stamp {
-    status: StatusCode,
-    content_type: Option<&'static str>,
-    until: Instant,
-    opening: Opening,
-}
-
-impl Stamp {
-    #[cold]
-    fn renew(&mut self, now: Instant, status: StatusCode, content_type: Option<&'static str>, time: SystemTime) {
-        let mut block = Vec::with_capacity(128);
-        block.extend_from_slice(b"server: ringgate\r\ndate: ");
-        block.extend_from_slice(&date(time));
-        block.extend_from_slice(b"\r\n");
-        // Text of the program, but no text may end a line: what could is left out.
-        if let Some(text) = content_type.filter(|text| !text.bytes().any(|byte| byte.is_ascii_control())) {
-            block.extend_from_slice(b"content-type: ");
-            block.extend_from_slice(text.as_bytes());
-            block.extend_from_slice(b"\r\n");
-        }
-        let until = Instant::from_nanos((now.as_nanos() / 1_000_000_000 + 1) * 1_000_000_000);
-        *self = Self { status, content_type, until, opening: Opening::new(status, &block) };
-    }
 }
 
 impl fmt::Debug for Core {

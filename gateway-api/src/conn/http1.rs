@@ -327,7 +327,7 @@ fn accept<S: ByteStream>(
 pub(crate) fn fault<S: ByteStream>(wire: &Wire<S>, machine: &mut Connection, buf: &mut SendBuf, fault: Fault) {
     let core = wire.core();
     let status = fault.status();
-    if core.shared.with_opening(status, None, |opening| machine.send_fault(buf.tail(), fault, opening.block())) {
+    if output::with_opening(core, status, None, |opening| machine.send_fault(buf.tail(), fault, opening.block())) {
         core.shared.counters.requests_malformed.up();
         core.shared.counters.response(status);
     }

@@ -39,7 +39,7 @@ pub(crate) fn respond(machine: &mut Connection, core: &Core, buf: &mut SendBuf, 
     if let Some(body) = body.filter(|body| body.len() <= COPIED_BYTES_MAX) {
         let fields = ours_aside(&response.fields);
         let ordinary = |opening: &Opening| machine.send_ordinary(buf.tail(), opening, fields, body);
-        if core.shared.with_opening(response.status, response.content_type, ordinary) {
+        if with_opening(core, response.status, response.content_type, ordinary) {
             return Written::Whole(Then::KeepAlive);
         }
     }
@@ -47,6 +47,18 @@ pub(crate) fn respond(machine: &mut Connection, core: &Core, buf: &mut SendBuf, 
         Ok(written) => written,
         Err(_) => misused(machine, core, buf),
     }
+}
+
+/// Calls `write` with the beginning of the head of a response of this status and type.
+#[inline]
+pub(crate) fn with_opening<R>(
+    core: &Core,
+    status: StatusCode,
+    content_type: Option<&'static str>,
+    write: impl FnOnce(&Opening) -> R,
+) -> R {
+    let shared = &core.shared;
+    shared.openings.with(shared.handle.now(), status, content_type, || shared.date(), write)
 }
 
 /// The fields of a response, without those that the gateway sends itself.
@@ -58,7 +70,7 @@ fn ours_aside(fields: &[(HeaderName, HeaderValue)]) -> impl Iterator<Item = (&He
 
 fn write(machine: &mut Connection, core: &Core, buf: &mut SendBuf, response: &mut Response) -> Result<Written, Misuse> {
     let output_bytes_max = core.shared.config.limits.output_bytes_max;
-    core.shared.with_opening(response.status, response.content_type, |opening| {
+    with_opening(core, response.status, response.content_type, |opening| {
         let block = opening.block();
         let head = ResponseHead { status: response.status, block, fields: ours_aside(&response.fields) };
         let body: &[u8] = match &response.body {
