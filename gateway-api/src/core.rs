@@ -2,6 +2,7 @@
 
 use crate::{
     config::Config,
+    conn::openings::Openings,
     counters::{GatewayCounters, Metrics},
     request::RequestPool,
 };
@@ -51,7 +52,7 @@ pub(crate) struct Shared {
     pub(crate) requests: RequestPool,
     pub(crate) heads: RefCell<HeadPool>,
     values: RefCell<Values>,
-    stamps: RefCell<[Stamp; STAMPS]>,
+    pub(crate) openings: Openings,
     states: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
     /// What higher floors keep on each core, by type.
     extensions: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
@@ -75,7 +76,7 @@ impl Core {
             requests: RequestPool::default(),
             heads: RefCell::default(),
             values: RefCell::default(),
-            stamps: RefCell::default(),
+            openings: Openings::default(),
             states: RefCell::default(),
             extensions: RefCell::default(),
         };
@@ -144,22 +145,9 @@ impl Shared {
         made
     }
 
-    /// Calls `write` with the lines every response carries, `server` and `date`, and that of its content type. They
-    /// are made anew once a second (RFC 9110 section 6.6.1).
-    #[inline]
-    pub(crate) fn with_stamp<R>(&self, content_type: Option<&'static str>, write: impl FnOnce(&[u8]) -> R) -> R {
-        let second = self.handle.now().as_nanos() / 1_000_000_000 + 1;
-        let place = content_type.map_or(0, |text| 1 + (text.as_ptr() as usize >> 3) % (STAMPS - 1));
-        let mut stamps = self.stamps.borrow_mut();
-        let stamp = &mut stamps[place];
-        let same = match (stamp.content_type, content_type) {
-            (Some(known), Some(text)) => std::ptr::eq(known, text),
-            (known, text) => known.is_none() && text.is_none(),
-        };
-        if stamp.second != second || !same {
-            stamp.renew(second, content_type, self.handle.wall_clock());
-        }
-        write(&stamp.lines)
+    /// What `Date` says now.
+    pub(crate) fn date(&self) -> [u8; 29] {
+        date(self.handle.wall_clock())
     }
 }
 
@@ -243,34 +231,6 @@ impl Values {
 /// The wall clock's time as `Date` has it.
 fn date(time: SystemTime) -> [u8; 29] {
     imf_fixdate(time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()))
-}
-
-/// The stamps of a core: one without content type, and some by its address.
-const STAMPS: usize = 8;
-
-#[derive(Default)]
-struct Stamp {
-    second: u64,
-    content_type: Option<&'static str>,
-    lines: Vec<u8>,
-}
-
-impl Stamp {
-    #[cold]
-    fn renew(&mut self, second: u64, content_type: Option<&'static str>, time: SystemTime) {
-        self.second = second;
-        self.content_type = content_type;
-        self.lines.clear();
-        self.lines.extend_from_slice(b"server: ringgate\r\ndate: ");
-        self.lines.extend_from_slice(&date(time));
-        self.lines.extend_from_slice(b"\r\n");
-        // Text of the program, but no text may end a line: what could is left out.
-        if let Some(text) = content_type.filter(|text| !text.bytes().any(|byte| byte.is_ascii_control())) {
-            self.lines.extend_from_slice(b"content-type: ");
-            self.lines.extend_from_slice(text.as_bytes());
-            self.lines.extend_from_slice(b"\r\n");
-        }
-    }
 }
 
 impl fmt::Debug for Core {

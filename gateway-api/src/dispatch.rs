@@ -127,11 +127,13 @@ impl Table {
         (table, states)
     }
 
+    #[inline]
     fn find(&self, request: &Request) -> usize {
         let path = request.path_bytes();
-        if let Some(number) = self.exact.get(path) {
-            return *number;
-        }
+        self.exact.get(path).copied().unwrap_or_else(|| self.find_in_tree(request, path))
+    }
+
+    fn find_in_tree(&self, request: &Request, path: &[u8]) -> usize {
         let Ok(text) = std::str::from_utf8(path) else { return NOT_FOUND };
         let Ok(found) = self.tree.at(text) else { return NOT_FOUND };
         if !found.params.is_empty() {
@@ -148,12 +150,29 @@ impl Table {
     /// Finds the handler, runs the hooks before it, and begins it. An async or blocking handler takes the request, and
     /// a second hold on it is left in its place.
     pub(crate) fn begin(&self, core: &Core, request: &mut Request) -> Begun {
+        let mut ready = None;
+        let (route, future) = self.begin_into(core, request, &mut ready);
+        Begun { route, outcome: future.map_or_else(|| Outcome::Ready(ready.unwrap_or_default()), Outcome::Pending) }
+    }
+
+    /// The same. Without a future the response is `ready`: it is made in the place where it is used, for a response
+    /// handed from one to the next costs more than one that is written and read.
+    pub(crate) fn begin_into(
+        &self,
+        core: &Core,
+        request: &mut Request,
+        ready: &mut Option<Response>,
+    ) -> (usize, Option<ResponseFuture>) {
         let number = self.find(request);
         let route = &self.routes[number];
         request.set_route(route.name);
         core.handle().set_activity(route.name);
-        let outcome = catch_unwind(AssertUnwindSafe(|| route.begin(number, request)));
-        Begun { route: number, outcome: outcome.unwrap_or_else(|_| Outcome::Ready(panicked(core))) }
+        let begun = catch_unwind(AssertUnwindSafe(|| route.begin(number, request, ready)));
+        let future = begun.unwrap_or_else(|_| {
+            *ready = Some(panicked(core));
+            None
+        });
+        (number, future)
     }
 
     /// Runs a handler that was not ready at once. A panic of it is a 500.
@@ -219,6 +238,7 @@ impl Route {
     }
 
     /// The handler of a method; HEAD falls back to GET (RFC 9110 section 9.3.2).
+    #[inline]
     fn handler(&self, method: &Method) -> Option<&Rc<Handler>> {
         let position = match *method {
             Method::GET => 0,
@@ -254,14 +274,16 @@ impl Route {
         }
     }
 
-    fn begin(&self, number: usize, request: &mut Request) -> Outcome {
+    fn begin(&self, number: usize, request: &mut Request, ready: &mut Option<Response>) -> Option<ResponseFuture> {
         for hook in self.hooks.iter() {
-            if let Some(response) = hook.before(request) {
-                return Outcome::Ready(response);
+            *ready = hook.before(request);
+            if ready.is_some() {
+                return None;
             }
         }
         let Some(handler) = self.handler_for(request) else {
-            return Outcome::Ready(self.refuse(number, request));
+            *ready = Some(self.refuse(number, request));
+            return None;
         };
         let handed_over = |request: &mut Request| {
             let shared = request.share();
@@ -270,18 +292,27 @@ impl Route {
         let mut handler = handler;
         loop {
             match &handler.kind {
-                Kind::Inline(handler) => return Outcome::Ready(handler(request)),
-                Kind::Async(handler) => return Outcome::Pending(handler(handed_over(request))),
+                Kind::Inline(handler) => {
+                    handler(request, ready);
+                    return None;
+                }
+                Kind::Async(handler) => return Some(handler(handed_over(request))),
                 Kind::Blocking(handler) => {
-                    return Outcome::Pending(Box::pin(blocking::run::run(handler.clone(), handed_over(request))));
+                    return Some(Box::pin(blocking::run::run(handler.clone(), handed_over(request))));
                 }
                 Kind::Socket { open, otherwise } => match (open(handed_over(request)), otherwise) {
-                    (Ok(response), _) => return Outcome::Ready(response),
+                    (Ok(response), _) => {
+                        *ready = Some(response);
+                        return None;
+                    }
                     (Err(returned), Some(other)) => {
                         *request = returned;
                         handler = other;
                     }
-                    (Err(_), None) => return Outcome::Ready(Response::new(StatusCode::UPGRADE_REQUIRED)),
+                    (Err(_), None) => {
+                        *ready = Some(Response::new(StatusCode::UPGRADE_REQUIRED));
+                        return None;
+                    }
                 },
             }
         }
@@ -331,13 +362,19 @@ impl Hasher for PathHasher {
         self.0 ^ (self.0 >> 29)
     }
 
+    #[inline]
     fn write(&mut self, bytes: &[u8]) {
-        let mut words = bytes.chunks_exact(8);
         let mut step = |word: u64| self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
-        for word in &mut words {
-            step(word.iter().fold(0, |sum, byte| (sum << 8) | u64::from(*byte)));
-        }
-        step(words.remainder().iter().fold(bytes.len() as u64, |sum, byte| (sum << 8) | u64::from(*byte)));
+        let (words, rest) = bytes.as_chunks::<8>();
+        words.iter().for_each(|word| step(u64::from_le_bytes(*word)));
+        // What is left is read from both its ends, and tells its length.
+        let (start, end) = match (rest.first_chunk::<4>(), rest.last_chunk::<4>(), rest) {
+            (Some(start), Some(end), _) => (u32::from_le_bytes(*start), u32::from_le_bytes(*end)),
+            (.., [start, .., end]) => (u32::from(*start), u32::from(rest[1]) << 8 | u32::from(*end)),
+            (.., [only]) => (u32::from(*only), 0),
+            (.., []) => (0, 0),
+        };
+        step(u64::from(start) << 32 ^ u64::from(end) ^ (rest.len() as u64) << 28);
     }
 
     /// The length that slices hash is in the remainder already.

@@ -20,10 +20,13 @@ pub struct Handler {
 /// Opens a WebSocket or refuses it; gives the request back if it asks for none and somebody else is to answer it.
 pub(crate) type OpenFn = dyn Fn(Request) -> Result<Response, Request>;
 
+/// Answers a request at once, into the place where the response is used.
+pub(crate) type InlineFn = dyn Fn(&Request, &mut Option<Response>);
+
 /// The worlds.
 pub(crate) enum Kind {
     /// On the core, at once, borrowing the request where it lies.
-    Inline(Box<dyn Fn(&Request) -> Response>),
+    Inline(Box<InlineFn>),
     /// On the core, as part of the connection's task.
     Async(Box<dyn Fn(Request) -> ResponseFuture>),
     /// On a thread of the crew.
@@ -104,7 +107,9 @@ where
     R: IntoResponse,
 {
     fn into_handler(self) -> Handler {
-        Handler { kind: Kind::Inline(Box::new(move |request| self(request).into_response())), is_websocket: false }
+        let answer =
+            move |request: &Request, ready: &mut Option<Response>| *ready = Some(self(request).into_response());
+        Handler { kind: Kind::Inline(Box::new(answer)), is_websocket: false }
     }
 }
 
@@ -123,7 +128,11 @@ impl Handler {
     /// Answers a request in whatever world the handler lives, waiting for it.
     pub(crate) async fn answer(&self, request: Request) -> Response {
         match &self.kind {
-            Kind::Inline(handler) => handler(&request),
+            Kind::Inline(handler) => {
+                let mut ready = None;
+                handler(&request, &mut ready);
+                ready.unwrap_or_default()
+            }
             Kind::Async(handler) => handler(request).await,
             Kind::Blocking(handler) => blocking::run::run(handler.clone(), request).await,
             Kind::Socket { open, otherwise } => match (open(request), otherwise) {

@@ -89,6 +89,7 @@ struct Inner {
 }
 
 impl Inner {
+    #[inline]
     fn bytes(&self) -> &[u8] {
         match &self.bytes {
             HeadBytes::None => &[],
@@ -193,9 +194,13 @@ impl Request {
     }
 
     /// Says where the bytes of the head are. Only for a request that nobody else holds.
-    pub(crate) fn locate(&mut self, bytes: HeadBytes, base: usize) {
+    #[inline]
+    pub(crate) fn locate(&mut self, lease: &Lease, base: usize) {
         if let Some(inner) = Rc::get_mut(&mut self.inner) {
-            inner.bytes = bytes;
+            // Requests that came together share a buffer, and most of them a shell.
+            if !matches!(&inner.bytes, HeadBytes::Lease(held) if held.is_same(lease)) {
+                inner.bytes = HeadBytes::Lease(lease.clone());
+            }
             inner.base = base;
         }
     }
@@ -289,6 +294,7 @@ impl Request {
         self.inner.answered.set(true);
     }
 
+    #[inline]
     pub(crate) fn path_bytes(&self) -> &[u8] {
         self.inner.head.path.of(self.inner.bytes())
     }
@@ -655,7 +661,7 @@ mod tests {
         head.path = at("/a/b");
         head.query = Some(at("x=1&y=%41+b"));
         head.fields.push(ringgate_protocols::http::head::Field { name: at("Accept"), value: at("text/html") });
-        request.locate(HeadBytes::Lease(Lease::from_vec(format!("junk{text}").into_bytes())), 4);
+        request.locate(&Lease::from_vec(format!("junk{text}").into_bytes()), 4);
         request
     }
 

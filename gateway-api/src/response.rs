@@ -114,6 +114,8 @@ impl Default for Response {
 
 /// Text, as the field calls it.
 const TEXT: &str = "text/plain; charset=utf-8";
+/// Bytes of which nothing else is known.
+const BYTES: &str = "application/octet-stream";
 
 impl Response {
     /// A response with an empty body.
@@ -123,31 +125,36 @@ impl Response {
         Self { status, content_type: None, fields: Vec::new(), body: Payload::Empty, trailers: None }
     }
 
+    /// Every field by its name: with `..Self::new(_)` a whole response would be made, and copied, for its rest.
+    #[inline]
+    fn of(body: Payload, content_type: &'static str) -> Self {
+        let fields = Vec::new();
+        Self { status: StatusCode::OK, content_type: Some(content_type), fields, body, trailers: None }
+    }
+
     /// 200 with text of the program.
     #[must_use]
     #[inline]
     pub fn text(text: &'static str) -> Self {
-        Self { content_type: Some(TEXT), body: Payload::Static(text.as_bytes()), ..Self::new(StatusCode::OK) }
+        Self::of(Payload::Static(text.as_bytes()), TEXT)
     }
 
     /// 200 with a page of the program.
     #[must_use]
     pub fn html(page: impl Into<Bytes>) -> Self {
-        Self::bytes(page).content_type("text/html; charset=utf-8")
+        Self::of(Payload::Bytes(page.into()), "text/html; charset=utf-8")
     }
 
     /// 200 with bytes, `application/octet-stream` until said otherwise.
     #[must_use]
     pub fn bytes(bytes: impl Into<Bytes>) -> Self {
-        let body = Payload::Bytes(bytes.into());
-        Self { content_type: Some("application/octet-stream"), body, ..Self::new(StatusCode::OK) }
+        Self::of(Payload::Bytes(bytes.into()), BYTES)
     }
 
     /// 200 with bytes of the program.
     #[must_use]
     pub fn static_bytes(bytes: &'static [u8]) -> Self {
-        let body = Payload::Static(bytes);
-        Self { content_type: Some("application/octet-stream"), body, ..Self::new(StatusCode::OK) }
+        Self::of(Payload::Static(bytes), BYTES)
     }
 
     /// 200 with a body that comes piece by piece. The next piece is asked for only when the peer has taken those
@@ -159,8 +166,7 @@ impl Response {
         C: Into<Chunk>,
     {
         let chunks: ChunkStream = Box::pin(Chunks { inner: Box::pin(chunks) });
-        let body = Payload::Stream { chunks, length: None };
-        Self { content_type: Some("application/octet-stream"), body, ..Self::new(StatusCode::OK) }
+        Self::of(Payload::Stream { chunks, length: None }, BYTES)
     }
 
     /// 200 with a body that somebody pushes: the sender can go to another task of this core.
@@ -182,8 +188,7 @@ impl Response {
     /// ```
     #[must_use]
     pub fn writer(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()> + Send + 'static) -> Self {
-        let body = Payload::Writer { write: Box::new(write), length: None };
-        Self { content_type: Some("application/octet-stream"), body, ..Self::new(StatusCode::OK) }
+        Self::of(Payload::Writer { write: Box::new(write), length: None }, BYTES)
     }
 
     /// A redirection (303 See Other) to `location`.
@@ -382,8 +387,9 @@ impl IntoResponse for &'static str {
 }
 
 impl IntoResponse for String {
+    #[inline]
     fn into_response(self) -> Response {
-        Response::bytes(self).content_type(TEXT)
+        Response::of(Payload::Bytes(self.into()), TEXT)
     }
 }
 

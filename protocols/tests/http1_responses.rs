@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use ringgate_protocols::http::head::Head;
 use ringgate_protocols::http1::close::CloseReason;
 use ringgate_protocols::http1::connection::Connection;
-use ringgate_protocols::http1::encode::{BodyFraming, BodyLength, ResponseHead};
+use ringgate_protocols::http1::encode::{BodyFraming, BodyLength, Opening, ResponseHead};
 use ringgate_protocols::http1::error::{Fault, Misuse};
 use ringgate_protocols::http1::event::{Event, Then};
 use ringgate_protocols::limits::Limits;
@@ -257,4 +257,66 @@ fn faults_are_answered_unless_a_response_has_begun() {
     assert!(!connection.send_fault(&mut out, Fault::BodyTooLarge, b""));
     assert!(out.is_empty());
     assert!(!connection.send_fault(&mut out, Fault::BodyTooLarge, b""), "once");
+}
+
+/// The opening made before and the head written line by line say the same; what is not ordinary writes nothing.
+#[test]
+fn an_ordinary_response_is_the_same_response() {
+    const BLOCK: &[u8] = b"server: ringgate\r\ndate: now\r\n";
+    let posted = "POST / HTTP/1.1\nHost: a\nContent-Length: 5\n\n";
+    let awaited = "POST / HTTP/1.1\nHost: a\nContent-Length: 5\nExpect: 100-continue\n\n";
+    let requests = [GET, HEAD, OLD, OLD_KEPT, CONNECT, CLOSING, posted, awaited];
+    let lines: [&[(&str, &str)]; 9] = [
+        &[],
+        &[("x-a", "1"), ("set-cookie", "a=b"), ("set-cookie", "c=d")],
+        &[("keep-alive", "timeout=5"), ("x-a", "1")],
+        &[("connection", "keep-alive")],
+        &[("x-a", "1"), ("connection", "close")],
+        &[("content-length", "5")],
+        &[("content-length", "7")],
+        &[("transfer-encoding", "chunked")],
+        &[("x-a", "1"), ("upgrade", "websocket")],
+    ];
+    let long = "x".repeat(1_234_567);
+    let mut ordinary = 0;
+    for request in requests {
+        for lines in lines.map(fields) {
+            for status in [200, 204, 205, 206, 299, 304, 404, 500, 599].map(|code| StatusCode::from_u16(code).unwrap())
+            {
+                for body in ["", "Hello", "Hello, World", &long] {
+                    let (mut one, mut other) = (asked(request), asked(request));
+                    let (mut quick, mut whole) = (b"before".to_vec(), b"before".to_vec());
+                    let opening = Opening::new(status, BLOCK);
+                    assert_eq!(opening.block(), BLOCK);
+                    let is_sent = one.send_ordinary(&mut quick, &opening, lent(&lines), body.as_bytes());
+                    if !is_sent {
+                        assert_eq!(quick, b"before");
+                        continue;
+                    }
+                    ordinary += 1;
+                    let head = ResponseHead { status, block: BLOCK, fields: lent(&lines) };
+                    let then = other.send_response(&mut whole, head, body.as_bytes(), &Limits::default());
+                    assert_eq!((then, request), (Ok(Then::KeepAlive), GET));
+                    let sorted = |text: &[u8]| {
+                        let (head, body) = std::str::from_utf8(text).unwrap().split_once("\r\n\r\n").unwrap();
+                        let mut lines: Vec<String> = head.split("\r\n").map(str::to_owned).collect();
+                        lines[1..].sort();
+                        (lines, body.to_owned())
+                    };
+                    assert_eq!(sorted(&quick), sorted(&whole));
+                    // Both go on with the next request.
+                    for connection in [&mut one, &mut other] {
+                        let next = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+                        let step = connection.handle_input(next, &mut Head::default(), &Limits::default()).unwrap();
+                        assert!(matches!(step.event, Event::Request(_)));
+                    }
+                }
+            }
+        }
+    }
+    // Four lists of fields, six statuses, four bodies.
+    assert_eq!(ordinary, 4 * 6 * 4);
+    let mut connection = asked(GET);
+    connection.close_after_response();
+    assert!(!connection.send_ordinary(&mut Vec::new(), &Opening::new(StatusCode::OK, b""), [], b""));
 }

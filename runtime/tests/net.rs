@@ -283,3 +283,22 @@ fn unix_sockets_are_served_and_abandoned_files_replaced() {
         assert_at_rest(executor);
     });
 }
+
+/// A close does not overtake what was sent in the same turn.
+#[test]
+fn what_was_sent_in_the_turn_of_the_close_is_delivered() {
+    on_every_driver(|executor| {
+        let handle = executor.handle();
+        executor.block_on(async {
+            let (mut server, mut client) = pair(&handle).await;
+            server.start_send(SendBuf::from_vec(b"bye".to_vec()));
+            drop(server);
+            // The other side is blocking: what was begun must be on its way first.
+            handle.sleep(Duration::from_millis(5)).await;
+            let mut received = Vec::new();
+            client.read_to_end(&mut received).unwrap();
+            assert_eq!(received, b"bye");
+        });
+        assert_at_rest(executor);
+    });
+}

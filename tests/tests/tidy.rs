@@ -51,6 +51,8 @@ const HOUSES: &[House] = &[
             (&["features"], 0),
             // Bytes that have come and are not consumed yet: handed from one driver to the next.
             (&["conn::input"], 0),
+            // The text that heads begin with: a core keeps it for all its connections.
+            (&["conn::openings"], 0),
             (&["pipe"], 1),
             (&["stream"], 1),
             (&["body"], 2),

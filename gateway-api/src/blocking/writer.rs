@@ -23,10 +23,14 @@ const PIECE_BYTES: usize = 16_384;
 
 /// Begins the thread of a body that blocking code writes, and puts a stream of what it writes in its place. With the
 /// crew full the response becomes a 503: nothing of it has been sent yet.
+#[inline]
 pub(crate) fn begin(core: &Core, response: &mut Response) {
-    if !matches!(response.body, Payload::Writer { .. }) {
-        return;
+    if matches!(response.body, Payload::Writer { .. }) {
+        begin_writer(core, response);
     }
+}
+
+fn begin_writer(core: &Core, response: &mut Response) {
     let Payload::Writer { write, length } = std::mem::replace(&mut response.body, Payload::Empty) else { return };
     let pipe = Pipe::new(core.shared.config.limits.body_buffer_bytes_max);
     let writer = PipeWriter { pipe: pipe.clone(), piece: Vec::new(), end: Err(BodyError::Disconnected) };

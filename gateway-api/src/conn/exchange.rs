@@ -163,7 +163,7 @@ impl Exchange {
                     // The response will read the body while it goes out (an echo): the invitation cannot come later.
                     machine.send_continue(self.buf.tail());
                 }
-                match output::respond(machine, &core, &mut self.buf, response) {
+                match output::respond(machine, &core, &mut self.buf, &mut response) {
                     Written::Whole(then) => return Ok(then),
                     Written::Upgraded(upgrade) => {
                         self.upgrade = Some(upgrade);
@@ -412,8 +412,8 @@ impl Exchange {
             }
             End::Late => {
                 machine.close_after_response();
-                let response = Response::text("the request took too long\n").status(StatusCode::SERVICE_UNAVAILABLE);
-                match output::respond(machine, &core, &mut self.buf, response) {
+                let late = Response::text("the request took too long\n").status(StatusCode::SERVICE_UNAVAILABLE);
+                match output::respond(machine, &core, &mut self.buf, &mut { late }) {
                     Written::Whole(then) => Some(then),
                     Written::Begun(..) | Written::Upgraded(_) => None,
                 }

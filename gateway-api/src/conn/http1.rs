@@ -11,7 +11,7 @@ use crate::{
     core::Core,
     dispatch::{Begun, Outcome},
     features::Features,
-    request::{HeadBytes, Request},
+    request::Request,
     websocket::upgrade::Upgrade,
 };
 use ringgate_protocols::{
@@ -174,14 +174,16 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
         if buf.len() > limits.output_bytes_max {
             break Flow::Full;
         }
-        let step = match machine.handle_input(wire.input.bytes(), request.head_mut(), &limits.protocol) {
+        // Looked at where it lies: what was written field by field is slow to be copied as a whole.
+        let read = machine.handle_input(wire.input.bytes(), request.head_mut(), &limits.protocol);
+        let step = match &read {
             Ok(step) => step,
             Err(reason) => {
-                fault(wire, machine, &mut buf, reason);
+                fault(wire, machine, &mut buf, *reason);
                 break Flow::Close;
             }
         };
-        let facts = match step.event {
+        let facts = match &step.event {
             Event::Request(facts) => facts,
             Event::NeedInput => {
                 wire.input.consume(step.consumed);
@@ -204,23 +206,21 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
             let request = std::mem::replace(&mut request, core.shared.requests.take());
             break Flow::Http2(Box::new(Upgraded { request, settings, buf: std::mem::take(&mut buf) }));
         }
-        let begun = wire.table.begin(&core, &mut request);
-        let route = begun.route;
-        let mut response = match begun.outcome {
-            Outcome::Ready(response) => response,
-            outcome @ Outcome::Pending(_) => {
-                let mut begun = Begun { route, outcome };
-                // Without a body to read it may well be ready at once, and then costs no more than an inline one.
-                let polled = inbound.is_none().then(|| wire.table.poll(&core, &mut begun, cx));
-                let Some(Poll::Ready(response)) = polled else {
-                    let shared = std::mem::replace(&mut request, core.shared.requests.take());
-                    break Flow::Exchange(Box::new(Exchange::of_handler(&core, shared, begun, inbound)));
-                };
-                response
-            }
-        };
-        wire.table.run_after(&core, route, &request, &mut response);
-        output::hints_before(machine, &core, &mut buf, &request, &mut response);
+        let mut ready = None;
+        let (route, future) = wire.table.begin_into(&core, &mut request, &mut ready);
+        if let Some(future) = future {
+            let mut begun = Begun { route, outcome: Outcome::Pending(future) };
+            // Without a body to read it may well be ready at once, and then costs no more than an inline one.
+            let polled = inbound.is_none().then(|| wire.table.poll(&core, &mut begun, cx));
+            let Some(Poll::Ready(response)) = polled else {
+                let shared = std::mem::replace(&mut request, core.shared.requests.take());
+                break Flow::Exchange(Box::new(Exchange::of_handler(&core, shared, begun, inbound)));
+            };
+            ready = Some(response);
+        }
+        let Some(response) = &mut ready else { unreachable!("a handler without a future has answered") };
+        wire.table.run_after(&core, route, &request, response);
+        output::hints_before(machine, &core, &mut buf, &request, response);
         match output::respond(machine, &core, &mut buf, response) {
             Written::Whole(Then::KeepAlive) => {}
             Written::Whole(Then::Drain) => match machine.begin_drain(&limits.protocol) {
@@ -256,7 +256,7 @@ fn switch_to_http2(
     machine: &mut Connection,
     buf: &mut SendBuf,
     request: &Request,
-    facts: RequestFacts,
+    facts: &RequestFacts,
 ) -> Option<UpgradeSettings> {
     if !core.shared.config.is_h2c_upgraded || facts.body != framing::Body::None || !facts.http2_settings {
         return None;
@@ -289,12 +289,13 @@ fn set_deadline<S: ByteStream>(wire: &mut Wire<S>, machine: &Connection, was_idl
 fn accept<S: ByteStream>(
     wire: &mut Wire<S>,
     request: &mut Request,
-    facts: RequestFacts,
+    facts: &RequestFacts,
     consumed: usize,
 ) -> Option<Rc<Inbound>> {
     let config = &wire.link.core.shared.config;
-    let (lease, start) = wire.input.share();
-    request.locate(HeadBytes::Lease(lease), start);
+    if let Some((lease, start)) = wire.input.lease() {
+        request.locate(lease, start);
+    }
     wire.input.consume(consumed);
     let is_new = request.version() != http::Version::HTTP_10;
     let features = Features {
@@ -325,8 +326,9 @@ fn accept<S: ByteStream>(
 /// Answers what the peer did wrong, if it can be answered; in any case nothing more is read.
 pub(crate) fn fault<S: ByteStream>(wire: &Wire<S>, machine: &mut Connection, buf: &mut SendBuf, fault: Fault) {
     let core = wire.core();
-    if core.shared.with_stamp(None, |block| machine.send_fault(buf.tail(), fault, block)) {
+    let status = fault.status();
+    if output::with_opening(core, status, None, |opening| machine.send_fault(buf.tail(), fault, opening.block())) {
         core.shared.counters.requests_malformed.up();
-        core.shared.counters.response(fault.status());
+        core.shared.counters.response(status);
     }
 }

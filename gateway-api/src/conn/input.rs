@@ -52,12 +52,21 @@ impl Input {
     /// The buffer, and the place in it where the unconsumed bytes begin. What was joined becomes a lease of its own.
     #[inline]
     pub(crate) fn share(&mut self) -> (Lease, usize) {
+        match self.lease() {
+            Some((lease, start)) => (lease.clone(), start),
+            None => (Lease::empty(), 0),
+        }
+    }
+
+    /// The same, to look at; `None` when everything is consumed.
+    #[inline]
+    pub(crate) fn lease(&mut self) -> Option<(&Lease, usize)> {
         if let Self::Joined(bytes) = self {
             *self = Self::Lease { lease: Lease::from_vec(std::mem::take(bytes)), start: 0 };
         }
         match self {
-            Self::Lease { lease, start } => (lease.clone(), *start),
-            _ => (Lease::empty(), 0),
+            Self::Lease { lease, start } => Some((lease, *start)),
+            _ => None,
         }
     }
 

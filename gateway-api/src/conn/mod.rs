@@ -4,6 +4,7 @@ pub(crate) mod exchange;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod input;
+pub(crate) mod openings;
 pub(crate) mod output;
 pub(crate) mod websocket;
 pub(crate) mod wire;

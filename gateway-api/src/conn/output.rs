@@ -9,10 +9,10 @@ use crate::{
     stream::{Chunk, Content},
     websocket::upgrade::Upgrade,
 };
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use ringgate_protocols::http1::{
     connection::Connection,
-    encode::{BodyFraming, BodyLength, ResponseHead},
+    encode::{BodyFraming, BodyLength, Opening, ResponseHead},
     error::Misuse,
     event::Then,
 };
@@ -30,21 +30,49 @@ pub(crate) enum Written {
 
 /// Writes what can be written of a response at once. What a handler got wrong becomes a 500.
 #[inline]
-pub(crate) fn respond(machine: &mut Connection, core: &Core, buf: &mut SendBuf, mut response: Response) -> Written {
+pub(crate) fn respond(machine: &mut Connection, core: &Core, buf: &mut SendBuf, response: &mut Response) -> Written {
     core.shared.counters.response(response.status);
-    match write(machine, core, buf, &mut response) {
+    let body = match &response.body {
+        Payload::Empty => Some(&[][..]),
+        body => body.at_hand(),
+    };
+    if let Some(body) = body.filter(|body| body.len() <= COPIED_BYTES_MAX) {
+        let fields = ours_aside(&response.fields);
+        let ordinary = |opening: &Opening| machine.send_ordinary(buf.tail(), opening, fields, body);
+        if with_opening(core, response.status, response.content_type, ordinary) {
+            return Written::Whole(Then::KeepAlive);
+        }
+    }
+    match write(machine, core, buf, response) {
         Ok(written) => written,
         Err(_) => misused(machine, core, buf),
     }
 }
 
+/// Calls `write` with the beginning of the head of a response of this status and type.
 #[inline]
+pub(crate) fn with_opening<R>(
+    core: &Core,
+    status: StatusCode,
+    content_type: Option<&'static str>,
+    write: impl FnOnce(&Opening) -> R,
+) -> R {
+    let shared = &core.shared;
+    shared.openings.with(shared.handle.now(), status, content_type, || shared.date(), write)
+}
+
+/// The fields of a response, without those that the gateway sends itself.
+#[inline]
+fn ours_aside(fields: &[(HeaderName, HeaderValue)]) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    let ours = |name: &HeaderName| *name == header::DATE || *name == header::SERVER;
+    fields.iter().filter(move |(name, _)| !ours(name)).map(|(name, value)| (name, value))
+}
+
 fn write(machine: &mut Connection, core: &Core, buf: &mut SendBuf, response: &mut Response) -> Result<Written, Misuse> {
     let output_bytes_max = core.shared.config.limits.output_bytes_max;
-    core.shared.with_stamp(response.content_type, |block| {
-        let ours = |name: &HeaderName| *name == header::DATE || *name == header::SERVER;
-        let fields = response.fields.iter().filter(|(name, _)| !ours(name)).map(|(name, value)| (name, value));
-        let head = ResponseHead { status: response.status, block, fields };
+    with_opening(core, response.status, response.content_type, |opening| {
+        let block = opening.block();
+        let head = ResponseHead { status: response.status, block, fields: ours_aside(&response.fields) };
         let body: &[u8] = match &response.body {
             Payload::Empty => &[],
             Payload::Static(bytes) => bytes,

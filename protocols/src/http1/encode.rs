@@ -26,6 +26,52 @@ pub struct ResponseHead<'a, F> {
     pub fields: F,
 }
 
+/// The beginning of a response head, written once for many responses that differ in their bodies only: the status line,
+/// the lines that every response repeats, and the `content-length` line up to its number.
+///
+/// ```
+/// use ringgate_protocols::http1::encode::Opening;
+/// let opening = Opening::new(http::StatusCode::OK, b"server: ringgate\r\n");
+/// assert_eq!(opening.block(), b"server: ringgate\r\n");
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Opening {
+    text: Vec<u8>,
+    /// Where the repeated lines begin: behind the status line.
+    block_start: usize,
+    /// The status says nothing about the body: it goes out with its length.
+    is_ordinary: bool,
+}
+
+/// How the line about the length of a body begins.
+const CONTENT_LENGTH: &[u8] = b"content-length: ";
+
+impl Opening {
+    /// Writes it for a status and a block ([`ResponseHead::block`]).
+    #[must_use]
+    pub fn new(status: StatusCode, block: &[u8]) -> Self {
+        let mut text = Vec::with_capacity(64 + block.len());
+        status_line(&mut text, status);
+        let block_start = text.len();
+        text.extend_from_slice(block);
+        text.extend_from_slice(CONTENT_LENGTH);
+        let is_ordinary = !status.is_informational() && !matches!(status.as_u16(), 204 | 205 | 304);
+        Self { text, block_start, is_ordinary }
+    }
+
+    /// The repeated lines alone.
+    #[must_use]
+    pub fn block(&self) -> &[u8] {
+        self.text.get(self.block_start..self.text.len() - CONTENT_LENGTH.len()).unwrap_or_default()
+    }
+
+    /// The text, where a response of its status goes out with the length of its body.
+    #[inline]
+    pub(crate) fn ordinary(&self) -> Option<&[u8]> {
+        self.is_ordinary.then_some(&self.text)
+    }
+}
+
 /// The length of a response body, as the application knows it. It is that of the answer to GET also where a response
 /// to HEAD, or a 304, goes without the body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,7 +100,7 @@ pub enum BodyFraming {
 }
 
 /// What the application's fields say about framing.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Claims {
     pub(crate) length: Option<u64>,
     pub(crate) close: bool,
@@ -70,7 +116,7 @@ pub(crate) enum LengthLine {
 }
 
 /// The request, as far as it decides about the response.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Asked {
     pub(crate) by_head: bool,
     pub(crate) by_connect: bool,
@@ -139,7 +185,7 @@ pub(crate) fn status_line(out: &mut Vec<u8>, status: StatusCode) {
 }
 
 /// Writes the application's fields and notes what they claim.
-#[inline]
+#[inline(always)]
 pub(crate) fn fields<'a>(
     out: &mut Vec<u8>,
     fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
@@ -193,9 +239,8 @@ pub(crate) fn length_line(out: &mut Vec<u8>, line: LengthLine) {
     match line {
         LengthLine::None => {}
         LengthLine::ContentLength(bytes) => {
-            out.extend_from_slice(b"content-length: ");
-            decimal(out, bytes);
-            out.extend_from_slice(b"\r\n");
+            out.extend_from_slice(CONTENT_LENGTH);
+            decimal_line(out, bytes);
         }
         LengthLine::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
@@ -215,20 +260,37 @@ pub(crate) fn connection_line(out: &mut Vec<u8>, close: bool, keep_alive: bool, 
     out.extend_from_slice(text);
 }
 
-/// Writes a number in decimal digits.
+/// Writes a number in decimal digits, and the end of its line.
 #[inline]
-pub(crate) fn decimal(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
+pub(crate) fn decimal_line(out: &mut Vec<u8>, number: u64) {
+    if number >= 1_000_000 {
+        return long_decimal_line(out, number);
+    }
+    // Built in a register, from its end. A copy of fixed length, of which the rest is taken back, is one move.
+    let (mut rest, mut line, mut bytes) = (number as u32, u64::from_le_bytes(*b"\r\n\0\0\0\0\0\0"), 2);
     loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
+        line = line << 8 | u64::from(b'0' + (rest % 10) as u8);
+        bytes += 1;
+        rest /= 10;
+        if rest == 0 {
             break;
         }
     }
+    let end = out.len() + bytes;
+    out.extend_from_slice(&line.to_le_bytes());
+    out.truncate(end);
+}
+
+fn long_decimal_line(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    while number > 0 {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
     out.extend_from_slice(&digits[at..]);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Writes the size line of a chunk.
@@ -245,7 +307,7 @@ pub(crate) fn chunk_size(out: &mut Vec<u8>, size: u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::{chunk_size, decimal};
+    use super::{chunk_size, decimal_line};
 
     #[test]
     fn numbers_of_every_size() {
@@ -258,8 +320,8 @@ mod tests {
         }
         for number in numbers {
             let mut out = Vec::new();
-            decimal(&mut out, number);
-            assert_eq!(String::from_utf8(out).unwrap(), number.to_string());
+            decimal_line(&mut out, number);
+            assert_eq!(String::from_utf8(out).unwrap(), format!("{number}\r\n"));
             let mut out = Vec::new();
             chunk_size(&mut out, number);
             assert_eq!(String::from_utf8(out).unwrap(), format!("{number:x}\r\n"));

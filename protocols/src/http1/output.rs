@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use crate::http::trailer;
 use crate::http1::close::CloseReason;
 use crate::http1::connection::Connection;
-use crate::http1::encode::{self, BodyFraming, BodyLength, ResponseHead};
+use crate::http1::encode::{self, Asked, BodyFraming, BodyLength, Claims, Opening, ResponseHead};
 use crate::http1::error::{Fault, Misuse};
 use crate::http1::event::Then;
 use crate::http1::state::{Action, Reading, Writing};
@@ -131,6 +131,49 @@ impl Connection {
         }
         self.writing = Writing::Done;
         Ok(self.finish())
+    }
+
+    /// Sends a whole response whose head holds no question: nearly all are such, and then most of the head was written
+    /// before. True when it is sent; the next request may be read.
+    ///
+    /// False, with nothing written, where something else than the body has a say: the client's version or method, a
+    /// close, a request body that is not read, a status without a body, a field about framing. Then
+    /// [`send_response`](Self::send_response) sends it.
+    ///
+    /// ```
+    /// # use ringgate_protocols::{http::head::Head, http1::connection::Connection, http1::encode::Opening, limits::Limits};
+    /// let mut connection = Connection::new();
+    /// connection.handle_input(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", &mut Head::default(), &Limits::default()).unwrap();
+    /// let (mut out, opening) = (Vec::new(), Opening::new(http::StatusCode::OK, b"server: ringgate\r\n"));
+    /// assert!(connection.send_ordinary(&mut out, &opening, [], b"Hello"));
+    /// assert_eq!(out, b"HTTP/1.1 200 OK\r\nserver: ringgate\r\ncontent-length: 5\r\n\r\nHello");
+    /// ```
+    #[inline]
+    pub fn send_ordinary<'a>(
+        &mut self,
+        out: &mut Vec<u8>,
+        opening: &Opening,
+        fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+        body: &[u8],
+    ) -> bool {
+        let is_ordinary = (self.reading, self.writing) == (Reading::Done, Writing::Head)
+            && self.asked == Asked::default()
+            && self.close.is_none()
+            && !self.continue_due;
+        let Some(text) = opening.ordinary().filter(|_| is_ordinary) else { return false };
+        let start = out.len();
+        // With room for the number, the end of the head, and a few fields.
+        out.reserve(text.len() + body.len() + 256);
+        out.extend_from_slice(text);
+        encode::decimal_line(out, body.len() as u64);
+        if !matches!(encode::fields(out, fields), Ok(claims) if claims == Claims::default()) {
+            out.truncate(start);
+            return false;
+        }
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(body);
+        self.begin_next();
+        true
     }
 
     /// Announces a piece of `bytes` of the body, which the driver then appends or lends; its end

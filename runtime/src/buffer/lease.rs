@@ -65,6 +65,7 @@ impl Lease {
 
     /// The bytes.
     #[must_use]
+    #[inline]
     pub fn as_slice(&self) -> &[u8] {
         // SAFETY: `start` and `length` lie inside the storage (all methods only narrow them), the bytes are
         // initialised, and nobody writes while this borrow lives: changing needs `&mut` of the only lease (rule 3).
@@ -82,6 +83,14 @@ impl Lease {
         // SAFETY: as in `as_slice`; and this is the only lease on the storage, borrowed mutably for as long as the
         // slice lives. The pointer of an owned Vec was taken from a mutable borrow and its elements never move.
         unique.then(|| unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.length as usize) })
+    }
+
+    /// True when the other lease is over the very same bytes, in the same place.
+    #[must_use]
+    #[inline]
+    pub fn is_same(&self, other: &Self) -> bool {
+        // While one of them holds the memory nothing else can lie there.
+        (self.start, self.length) == (other.start, other.length)
     }
 
     /// A lease of a part of these bytes; it shares the buffer.
@@ -142,6 +151,7 @@ impl Drop for Lease {
 impl Deref for Lease {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         self.as_slice()
     }

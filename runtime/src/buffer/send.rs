@@ -54,10 +54,12 @@ impl SendBuf {
     }
 
     /// The block at the end, for appending small things; behind a lent piece a fresh one is begun.
+    #[inline]
     pub fn tail(&mut self) -> &mut Vec<u8> {
-        if self.rest.is_empty() {
-            return &mut self.head;
-        }
+        if self.rest.is_empty() { &mut self.head } else { self.tail_behind_pieces() }
+    }
+
+    fn tail_behind_pieces(&mut self) -> &mut Vec<u8> {
         if !matches!(self.rest.last(), Some(Piece::Owned(_))) {
             self.rest.push(Piece::Owned(Vec::new()));
         }
@@ -74,8 +76,9 @@ impl SendBuf {
 
     /// Bytes in all pieces.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
-        self.pieces().map(<[u8]>::len).sum()
+        self.rest.iter().fold(self.head.len(), |sum, piece| sum + piece.as_slice().len())
     }
 
     /// True when there is nothing to send.
