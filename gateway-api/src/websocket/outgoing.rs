@@ -4,7 +4,7 @@ use crate::websocket::message::{Message, MessageBytes};
 use bytes::Bytes;
 use ringgate_protocols::websocket::message::{Kind, Prepared as Frames};
 use ringgate_runtime::buffer::Lease;
-use std::{cell::RefCell, fmt, rc::Rc};
+use std::{fmt, sync::Arc};
 
 /// A message to be sent. Texts, bytes, received messages and prepared ones turn into it.
 ///
@@ -45,7 +45,7 @@ impl<'a> Outgoing<'a> {
         match self.content {
             Content::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
             Content::Owned(bytes) => bytes.into_bytes(),
-            Content::Prepared(prepared) => Bytes::copy_from_slice(prepared.frames.borrow().payload()),
+            Content::Prepared(prepared) => Bytes::copy_from_slice(prepared.frames.payload()),
         }
     }
 
@@ -128,18 +128,18 @@ impl<'a> From<&'a Message> for Outgoing<'a> {
 
 impl From<&Prepared> for Outgoing<'_> {
     fn from(prepared: &Prepared) -> Self {
-        Self { kind: prepared.kind(), content: Content::Prepared(prepared.clone()), compressed: None }
+        prepared.clone().into()
     }
 }
 
 impl From<Prepared> for Outgoing<'_> {
     fn from(prepared: Prepared) -> Self {
-        Self { kind: prepared.kind(), content: Content::Prepared(prepared), compressed: None }
+        Self { kind: prepared.kind(), compressed: prepared.compressed, content: Content::Prepared(prepared) }
     }
 }
 
-/// A message framed once, and compressed once for each negotiated form, to be sent on many sockets of a core. A clone
-/// is the same message.
+/// A message framed once, and compressed once for each negotiated form, to be sent on many sockets of any core, and by
+/// any thread. A clone is the same message.
 ///
 /// ```
 /// use ringgate::websocket::{Prepared, WebSocket, SocketError};
@@ -153,40 +153,43 @@ impl From<Prepared> for Outgoing<'_> {
 /// ```
 #[derive(Clone)]
 pub struct Prepared {
-    pub(crate) frames: Rc<RefCell<Frames>>,
+    pub(crate) frames: Arc<Frames>,
+    /// As in [`Outgoing`].
+    compressed: Option<bool>,
 }
 
 impl Prepared {
     /// A text message.
     #[must_use]
     pub fn text(text: &str) -> Self {
-        Self::of(Frames::new(Kind::Text, text.as_bytes()))
+        Self::of(Kind::Text, text.as_bytes())
     }
 
     /// A binary message.
     #[must_use]
     pub fn binary(bytes: &[u8]) -> Self {
-        Self::of(Frames::new(Kind::Binary, bytes))
+        Self::of(Kind::Binary, bytes)
     }
 
-    pub(crate) fn of(frames: Frames) -> Self {
-        Self { frames: Rc::new(RefCell::new(frames)) }
+    fn of(kind: Kind, bytes: &[u8]) -> Self {
+        Self { frames: Arc::new(Frames::new(kind, bytes)), compressed: None }
     }
 
     /// Text or binary.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        self.frames.borrow().kind()
+        self.frames.kind()
     }
 }
 
 impl From<Outgoing<'_>> for Prepared {
     fn from(outgoing: Outgoing<'_>) -> Self {
-        match outgoing.content {
-            Content::Borrowed(bytes) => Self::of(Frames::new(outgoing.kind, bytes)),
-            Content::Owned(bytes) => Self::of(Frames::new(outgoing.kind, &bytes)),
+        let prepared = match outgoing.content {
+            Content::Borrowed(bytes) => Self::of(outgoing.kind, bytes),
+            Content::Owned(bytes) => Self::of(outgoing.kind, &bytes),
             Content::Prepared(prepared) => prepared,
-        }
+        };
+        Self { compressed: outgoing.compressed, ..prepared }
     }
 }
 
