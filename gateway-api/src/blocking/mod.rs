@@ -16,12 +16,18 @@
 //! ```
 
 mod body;
+pub(crate) mod bridge;
+mod core;
+mod line;
 mod request;
 pub(crate) mod response;
 pub(crate) mod run;
-pub(crate) mod websocket;
+mod topic;
+mod websocket;
 pub(crate) mod writer;
 
+pub use self::core::Core;
 pub use body::Body;
 pub use request::Request;
+pub use topic::{Subscription, Topic};
 pub use websocket::{MessageWriter, Receiver, Sender, WebSocket};

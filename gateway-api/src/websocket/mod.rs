@@ -53,6 +53,7 @@ pub use self::{
     topic::{Subscription, Topic},
     upgrade::SocketOutcome,
 };
+pub(crate) use self::outgoing::Cargo;
 pub use ringgate_protocols::{
     limits::WebSocketLimits,
     websocket::{close::CloseCode, error::Fault, message::Kind, negotiation::DeflateConfig},

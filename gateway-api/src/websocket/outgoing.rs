@@ -29,6 +29,40 @@ pub(crate) enum Content<'a> {
     Prepared(Prepared),
 }
 
+/// An [`Outgoing`] between a thread and a core.
+#[derive(Debug)]
+pub(crate) struct Cargo {
+    kind: Kind,
+    load: Load,
+    compressed: Option<bool>,
+}
+
+#[derive(Debug)]
+enum Load {
+    Bytes(Bytes),
+    Prepared(Prepared),
+}
+
+impl Cargo {
+    /// Bytes of the payload.
+    pub(crate) fn len(&self) -> usize {
+        match &self.load {
+            Load::Bytes(bytes) => bytes.len(),
+            Load::Prepared(prepared) => prepared.frames.payload().len(),
+        }
+    }
+}
+
+impl From<Cargo> for Outgoing<'_> {
+    fn from(cargo: Cargo) -> Self {
+        let content = match cargo.load {
+            Load::Bytes(bytes) => Content::Owned(bytes.into()),
+            Load::Prepared(prepared) => Content::Prepared(prepared),
+        };
+        Self { kind: cargo.kind, content, compressed: cargo.compressed }
+    }
+}
+
 impl<'a> Outgoing<'a> {
     /// A message of this kind. Text must be UTF-8: a peer closes with 1007 over one that is not.
     #[must_use]
@@ -40,13 +74,14 @@ impl<'a> Outgoing<'a> {
         Self { kind, content: Content::Borrowed(bytes), compressed: None }
     }
 
-    /// The payload, to leave the core.
-    pub(crate) fn into_bytes(self) -> Bytes {
-        match self.content {
-            Content::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
-            Content::Owned(bytes) => bytes.into_bytes(),
-            Content::Prepared(prepared) => Bytes::copy_from_slice(prepared.frames.payload()),
-        }
+    /// In a form that can pass between a thread and a core. Copies what is borrowed.
+    pub(crate) fn into_cargo(self) -> Cargo {
+        let load = match self.content {
+            Content::Borrowed(bytes) => Load::Bytes(Bytes::copy_from_slice(bytes)),
+            Content::Owned(bytes) => Load::Bytes(bytes.into_bytes()),
+            Content::Prepared(prepared) => Load::Prepared(prepared),
+        };
+        Cargo { kind: self.kind, load, compressed: self.compressed }
     }
 
     /// Insists on compression, or on none, whatever the length.

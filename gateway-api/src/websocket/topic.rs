@@ -156,7 +156,7 @@ impl Topic {
         self.enter(sender.shared())
     }
 
-    fn enter(&self, socket: &Rc<Socket>) -> Subscription {
+    pub(crate) fn enter(&self, socket: &Rc<Socket>) -> Subscription {
         let mut members = self.inner.members.borrow_mut();
         let place = match members.free.pop() {
             Some(place) => place,
