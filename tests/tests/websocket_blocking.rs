@@ -29,8 +29,8 @@ fn tell(line: String) {
 
 /// Waits until a handler has told this, and forgets it.
 fn told(server: &Server, line: &str) {
-    server.until(line, || {
-        let mut seen = SEEN.lock().unwrap();
+    server.until(&format!("the word {line}"), || {
+        let mut seen = SEEN.lock().unwrap();eprintln!("{seen:?}");
         let place = seen.iter().position(|known| known == line);
         place.map(|place| seen.remove(place)).is_some()
     });

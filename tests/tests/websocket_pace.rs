@@ -5,7 +5,10 @@ use ringgate_tests::{
     gateway::{Wire, on_every_driver},
     websocket::{close, text},
 };
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    time::Duration,
+};
 
 async fn ponders(mut socket: WebSocket) {
     let handle = socket.core().handle().clone();
@@ -34,6 +37,32 @@ fn a_handler_that_ponders_hears_everything() {
             }
             client.wire.say(&close(1000));
             assert_eq!(client.closed(), 1000);
+        }
+    });
+}
+
+static LEFT: AtomicUsize = AtomicUsize::new(0);
+
+async fn talks(mut socket: WebSocket) {
+    let words = vec![b'w'; 65_536];
+    while socket.send(&words[..]).await.is_ok() {}
+    LEFT.fetch_add(1, SeqCst);
+}
+
+fn talking(_: &Core) -> App {
+    App::new().route("/talks", talks)
+}
+
+/// The peer goes while nothing is read from it because it does not read either.
+#[test]
+fn a_peer_that_is_gone_is_noticed_while_send_waits() {
+    on_every_driver(talking, |server| {
+        for (protocol, mut client) in server.websockets("/talks") {
+            let before = LEFT.load(SeqCst);
+            server.pass(300);
+            assert_eq!(client.frame().0, 0x82);
+            drop(client);
+            server.until(&format!("the end over {protocol}"), || LEFT.load(SeqCst) > before);
         }
     });
 }

@@ -212,20 +212,19 @@ impl Driver {
             }
             return false;
         }
-        if wire.stream.is_sending() {
-            match wire.stream.poll_sent(cx) {
-                Poll::Pending => {
-                    if !state.is_blocked {
-                        state.is_blocked = true;
-                        self.send_deadline = wire.send_allowance(state.queued());
-                    }
-                    return false;
+        // Also when nothing is in flight: a send that nobody waited for may have failed.
+        match wire.stream.poll_sent(cx) {
+            Poll::Pending => {
+                if !state.is_blocked {
+                    state.is_blocked = true;
+                    self.send_deadline = wire.send_allowance(state.queued());
                 }
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => {
-                    self.lose(&mut state);
-                    return true;
-                }
+                return false;
+            }
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => {
+                self.lose(&mut state);
+                return true;
             }
         }
         state.is_blocked = false;
