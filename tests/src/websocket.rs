@@ -117,10 +117,8 @@ pub struct Tunnel<W> {
 impl<W: Wire> Tunnel<W> {
     /// Asks for a WebSocket by extended CONNECT; the answer's status must be 200.
     pub fn open(mut http2: Http2<W>, path: &str, fields: &str) -> Self {
-        let fields: Vec<(&str, &str)> = fields
-            .split_terminator("\r\n")
-            .map(|line| line.split_once(": ").expect("a field line"))
-            .collect();
+        let fields: Vec<(&str, &str)> =
+            fields.split_terminator("\r\n").map(|line| line.split_once(": ").expect("a field line")).collect();
         let pseudo = [
             (":method", "CONNECT"),
             (":protocol", "websocket"),

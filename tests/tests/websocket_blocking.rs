@@ -3,15 +3,19 @@
 
 use ringgate::{
     App, Core, blocking, get,
-    websocket::{
-        CloseCode, Fault, Kind, Outgoing, Prepared, QueuePolicy, SocketError, WebSocketLimits, websocket,
-    },
+    websocket::{CloseCode, Fault, Kind, Outgoing, Prepared, QueuePolicy, SocketError, WebSocketLimits, websocket},
 };
+use ringgate_runtime::sys::placement::Placement;
 use ringgate_tests::{
-    gateway::{Server, Wire, grounds, on_every_driver},
-    websocket::{PROTOCOLS, SocketClient, close, frame, header, text},
+    gateway::{
+        Client, Ground, Server, Wire, drivers, grounds, on_every_driver, on_every_driver_with, on_every_kernel_driver,
+        start_gateway,
+    },
+    websocket::{PROTOCOLS, SocketClient, close, frame, header, opening, text},
 };
 use std::{
+    io::Write as _,
+    net::TcpStream,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -30,7 +34,7 @@ fn tell(line: String) {
 /// Waits until a handler has told this, and forgets it.
 fn told(server: &Server, line: &str) {
     server.until(&format!("the word {line}"), || {
-        let mut seen = SEEN.lock().unwrap();eprintln!("{seen:?}");
+        let mut seen = SEEN.lock().unwrap();
         let place = seen.iter().position(|known| known == line);
         place.map(|place| seen.remove(place)).is_some()
     });
@@ -43,7 +47,7 @@ fn pieces(mut socket: blocking::WebSocket) {
         count += 1;
         bytes += piece.bytes.len();
         if piece.last {
-            let _ = socket.send(format!("{} {} {bytes}", piece.kind == Kind::Text, count > 1));
+            let _ = socket.send(format!("{:?} of {bytes} in {count}", piece.kind));
             (count, bytes) = (0, 0);
         }
     }
@@ -127,7 +131,9 @@ fn waits(mut socket: blocking::WebSocket) {
         match socket.recv() {
             Some(Ok(_)) => {}
             Some(Err(error)) => break format!("{error:?}"),
-            None => break format!("closed {:?}", socket.close_frame().and_then(|close| close.code).map(CloseCode::get)),
+            None => {
+                break format!("closed {:?}", socket.close_frame().and_then(|close| close.code).map(CloseCode::get));
+            }
         }
     };
     assert_eq!(socket.recv(), None);
@@ -146,11 +152,13 @@ fn talks(mut socket: blocking::WebSocket) {
             Ok(()) => said += 1,
             Err(error) => break format!("{error:?}"),
         }
-        SAID.fetch_add(1, SeqCst);
+        if target.ends_with("gone") {
+            SAID.fetch_add(1, SeqCst);
+        }
     };
     let _ = socket.send("end");
-    let _ = socket.recv();
     tell(format!("{target} {end}"));
+    let _ = socket.recv();
 }
 
 static SAID: AtomicUsize = AtomicUsize::new(0);
@@ -206,14 +214,22 @@ fn part(client: &mut SocketClient, code: u16) {
 fn messages_come_in_pieces() {
     on_every_driver(app, |server| {
         for (protocol, mut client) in server.websockets("/pieces") {
+            // Where the wire cuts is its own affair; in a simulation it cuts everything.
+            let pieces = |line: String, whole: &str| -> usize {
+                let (told, count) = line.split_once(" in ").unwrap();
+                assert_eq!(told, whole, "{protocol}");
+                count.parse().unwrap()
+            };
             client.wire.say(&text("whole"));
-            assert_eq!(client.text(), "true false 5", "{protocol}");
-            let large = server.scaled(4_000_000);
+            let count = pieces(client.text(), "Text of 5");
+            assert!(count == 1 || server.is_sim(), "{protocol}: {count} pieces");
+            let large = server.scaled(400_000);
             client.wire.say(&frame(0x82, &vec![1; large]));
-            assert_eq!(client.text(), format!("false true {large}"), "{protocol}");
+            let count = pieces(client.text(), &format!("Binary of {large}"));
+            assert!(count > 1 || server.is_sim(), "{protocol}");
             client.wire.say(&[frame(0x01, b"one, "), frame(0x89, b"!"), frame(0x80, b"two")].concat());
             assert_eq!(client.frame(), (0x8a, b"!".to_vec()));
-            assert_eq!(client.text(), "true true 8", "{protocol}");
+            assert!(pieces(client.text(), "Text of 8") > 1, "{protocol}");
             client.wire.say(&close(1000));
             assert_eq!(client.closed(), 1000);
         }
@@ -241,9 +257,8 @@ fn a_large_message_is_not_held() {
         let roomy = WebSocketLimits { message_bytes_max: 1 << 30, ..WebSocketLimits::default() };
         App::new().route("/slow", get(websocket(slow).limits(roomy)))
     }
-    use std::io::Write;
-    ringgate_tests::gateway::on_every_kernel_driver(app, |server| {
-        let mut client = ringgate_tests::gateway::Client::new(server.socket());
+    on_every_kernel_driver(app, |server| {
+        let mut client = Client::new(server.socket());
         client.open("/slow");
         let mut said = 0;
         let begun = Instant::now();
@@ -392,4 +407,191 @@ fn a_thread_that_sends_to_nobody() {
         }
         server.assert_at_rest();
     }
+}
+
+/// The other policies: the oldest messages go, or the socket does.
+#[test]
+fn slow_readers_follow_the_policy() {
+    for driver in drivers() {
+        let server = Server::start(Ground::Kernel(driver), app);
+        for (protocol, mut client) in server.websockets("/talks-oldest") {
+            told(&server, "/talks-oldest all said");
+            let before = server.count("websocket_messages_dropped");
+            assert!(before > 0, "{protocol}");
+            let mut heard = 0;
+            loop {
+                match client.frame() {
+                    (0x82, _) => heard += 1,
+                    (0x81, end) => break assert_eq!(end, b"end", "{protocol}: the latest is there"),
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert!(heard < 350, "{protocol}: {heard} messages waited for a slow reader");
+            client.wire.say(&close(1000));
+        }
+        assert_eq!(server.count("websockets_closed_slow"), 0);
+        for (protocol, mut client) in server.websockets("/talks-close") {
+            // It is told while it sends, not first when it receives.
+            server.until(protocol, || server.count("websockets_closed_slow") > 0);
+            let mut last = client.frame();
+            while last.0 == 0x82 {
+                last = client.frame();
+            }
+            assert_eq!(last, (0x88, [&1008_u16.to_be_bytes()[..], b"too slow"].concat()), "{protocol}");
+            part(&mut client, 1008);
+            told(&server, "/talks-close Closed");
+        }
+        assert_eq!(server.count("websockets_closed_slow"), 2);
+    }
+}
+
+/// A gateway that is told to stop, while threads wait for a word or for room.
+#[test]
+fn a_drain_reaches_threads_that_block() {
+    for ground in grounds() {
+        eprintln!("on {ground:?}");
+        let server = Server::start(ground, app);
+        let mut waiting: Vec<_> = server.websockets("/waits?drain").collect();
+        for (_, client) in &mut waiting {
+            assert_eq!(client.text(), "here");
+        }
+        let talked: Vec<_> = server.websockets("/talks?drain").collect();
+        server.pass(300);
+        let stopping = server.stop(Duration::from_millis(800));
+        for (protocol, client) in &mut waiting {
+            assert_eq!(client.frame(), (0x88, vec![3, 233]), "{protocol}");
+            client.wire.say(&close(1001));
+            assert!(client.is_over(), "{protocol}");
+        }
+        drop(waiting);
+        // Those that read nothing are given up after the time for a closing handshake. Only HTTP/2 has more to say to
+        // them, and is cut.
+        let report = stopping.report();
+        assert!(report.open == 4 && report.cut <= 1, "{report:?}");
+        let count = |line: &str| SEEN.lock().unwrap().iter().filter(|seen| *seen == line).count();
+        let begun = Instant::now();
+        while count("/waits closed Some(1001)") < 2
+            || count("/talks?drain Disconnected") + count("/talks?drain Closed") < 2
+        {
+            assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", SEEN.lock().unwrap());
+            thread::sleep(Duration::from_millis(2));
+        }
+        SEEN.lock().unwrap().retain(|line| !line.contains("?drain") && line != "/waits closed Some(1001)");
+        drop(talked);
+    }
+}
+
+#[test]
+fn threads_publish_and_subscribe() {
+    on_every_driver(app, |server| {
+        let mut clients: Vec<_> = PROTOCOLS
+            .into_iter()
+            .cycle()
+            .take(4)
+            .enumerate()
+            .map(|(number, protocol)| {
+                let mut client = server.websocket(protocol, "/room", "");
+                assert_eq!(client.text(), format!("{} here", number + 1));
+                client
+            })
+            .collect();
+        for number in 0..8 {
+            let word = format!("word {number}");
+            clients[number % 4].wire.say(&text(&word));
+            clients.iter_mut().for_each(|client| assert_eq!(client.text(), word));
+        }
+        let mut leaving = clients.remove(0);
+        leaving.wire.say(&text("leave"));
+        assert_eq!(leaving.text(), "left", "and not that somebody left");
+        clients.iter_mut().for_each(|client| assert_eq!(client.text(), "somebody left"));
+        clients[0].wire.say(&text("count"));
+        assert_eq!(clients[0].text(), "4 here", "it has come back");
+        drop(leaving);
+        clients.iter_mut().for_each(|client| assert_eq!(client.text(), "somebody is gone"));
+        clients[0].wire.say(&text("count"));
+        assert_eq!(clients[0].text(), "3 here");
+        for client in &mut clients {
+            client.wire.say(&text("leave"));
+            let mut last = client.text();
+            while last != "left" {
+                assert_eq!(last, "somebody left");
+                last = client.text();
+            }
+        }
+    });
+}
+
+/// Threads of all cores are in one room.
+#[test]
+fn topics_of_threads_reach_all_cores() {
+    for driver in drivers() {
+        let gateway = start_gateway(driver, app, |gateway| gateway.cores(Placement::Unpinned { count: 2 }));
+        let mut clients: Vec<_> = (0..8)
+            .map(|_| {
+                let stream = TcpStream::connect(gateway.addresses()[0].to_string()).unwrap();
+                stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                let mut client = Client::new(stream);
+                client.open("/room");
+                assert!(client.text().ends_with("here"));
+                client
+            })
+            .collect();
+        for number in 0..16 {
+            let word = format!("word {number}");
+            clients[number % 8].wire.say(&text(&word));
+            clients.iter_mut().for_each(|client| assert_eq!(client.text(), word));
+        }
+        let sent = gateway.metrics().get("websocket_broadcasts");
+        assert_eq!(sent, Some(16));
+    }
+}
+
+/// A thread that asks its core for something when there is no core any more.
+#[test]
+fn a_core_that_is_gone_answers_nothing() {
+    static LATE: Mutex<Option<blocking::Core>> = Mutex::new(None);
+    fn keeps(mut socket: blocking::WebSocket) {
+        *LATE.lock().unwrap() = Some(socket.core().clone());
+        let _ = socket.send("here");
+        let _ = socket.recv();
+    }
+    fn app(_: &Core) -> App {
+        App::new().route("/keeps", keeps)
+    }
+    for driver in drivers() {
+        let server = Server::start(Ground::Kernel(driver), app);
+        let mut client = server.websocket("HTTP/1.1", "/keeps", "");
+        assert_eq!(client.text(), "here");
+        let core = LATE.lock().unwrap().clone().unwrap();
+        assert_eq!(core.topic("anything").subscribers(), 0);
+        let stopping = server.stop(Duration::from_secs(5));
+        assert_eq!(client.frame(), (0x88, vec![3, 233]));
+        part(&mut client, 1001);
+        stopping.report();
+        assert!(core.is_draining());
+        assert_eq!((core.topic("anything").subscribers(), core.topic("anything").publish("?")), (0, 0));
+    }
+}
+
+/// No thread is free: the handshake is refused, and the connection lives on.
+#[test]
+fn without_a_thread_there_is_no_socket() {
+    on_every_driver_with(
+        app,
+        |config| (config.limits.blocking_threads_max, config.limits.blocking_queue_max) = (1, 0),
+        |server| {
+            let mut first = server.websocket("HTTP/1.1", "/waits", "");
+            assert_eq!(first.text(), "here");
+            let mut second = server.connect();
+            second.wire.say(opening("/waits", "").as_bytes());
+            assert_eq!(second.answer(false).status, 503);
+            first.wire.say(&close(1000));
+            assert_eq!(first.closed(), 1000);
+            told(server, "/waits closed Some(1000)");
+            server.until("a free thread", || {
+                second.wire.say(opening("/waits", "").as_bytes());
+                second.answer(true).status == 101
+            });
+        },
+    );
 }

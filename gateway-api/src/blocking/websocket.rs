@@ -49,13 +49,7 @@ pub struct WebSocket {
 }
 
 impl WebSocket {
-    pub(super) fn new(
-        socket: &CoreSocket,
-        request: Option<Request>,
-        line: Arc<Line>,
-        core: Core,
-        number: u64,
-    ) -> Self {
+    pub(super) fn new(socket: &CoreSocket, request: Option<Request>, line: Arc<Line>, core: Core, number: u64) -> Self {
         Self {
             request,
             protocol: socket.protocol(),

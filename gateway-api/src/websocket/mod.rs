@@ -42,6 +42,7 @@ pub(crate) mod state;
 pub(crate) mod topic;
 pub(crate) mod upgrade;
 
+pub(crate) use self::outgoing::Cargo;
 pub use self::{
     error::SocketError,
     message::{Message, MessageBytes, Text},
@@ -53,7 +54,6 @@ pub use self::{
     topic::{Subscription, Topic},
     upgrade::SocketOutcome,
 };
-pub(crate) use self::outgoing::Cargo;
 pub use ringgate_protocols::{
     limits::WebSocketLimits,
     websocket::{close::CloseCode, error::Fault, message::Kind, negotiation::DeflateConfig},
