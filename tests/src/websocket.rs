@@ -91,6 +91,33 @@ impl<W: Wire> Client<W> {
         (first, self.exactly(length))
     }
 
+    /// The next frame, unless the connection ends before it is whole.
+    pub fn attempt_frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        if !self.has(2) {
+            return None;
+        }
+        let header = match self.peek()[1] {
+            126 => 4,
+            127 => 10,
+            _ => 2,
+        };
+        if !self.has(header) {
+            return None;
+        }
+        let length = match (header, self.peek()) {
+            (4, heard) => u16::from_be_bytes([heard[2], heard[3]]) as usize,
+            (10, heard) => u64::from_be_bytes(heard[2..10].try_into().expect("eight bytes")) as usize,
+            (_, heard) => heard[1] as usize,
+        };
+        self.has(header + length).then(|| self.frame())
+    }
+
+    /// Opens a WebSocket, unless the connection ends before.
+    pub fn attempt_open(&mut self, path: &str) -> bool {
+        self.wire.say(opening(path, "").as_bytes());
+        self.has_head() && self.answer(true).status == 101
+    }
+
     /// The next text message.
     pub fn text(&mut self) -> String {
         let (first, payload) = self.frame();
@@ -116,7 +143,12 @@ pub struct Tunnel<W> {
 
 impl<W: Wire> Tunnel<W> {
     /// Asks for a WebSocket by extended CONNECT; the answer's status must be 200.
-    pub fn open(mut http2: Http2<W>, path: &str, fields: &str) -> Self {
+    pub fn open(http2: Http2<W>, path: &str, fields: &str) -> Self {
+        Self::attempt(http2, path, fields).expect("the connection ended before the answer")
+    }
+
+    /// The same; `None` when the connection ends before the answer.
+    pub fn attempt(mut http2: Http2<W>, path: &str, fields: &str) -> Option<Self> {
         let fields: Vec<(&str, &str)> =
             fields.split_terminator("\r\n").map(|line| line.split_once(": ").expect("a field line")).collect();
         let pseudo = [
@@ -129,12 +161,14 @@ impl<W: Wire> Tunnel<W> {
         ];
         let id = http2.open_fields(&[&pseudo[..], &fields].concat(), false);
         while http2.streams[&id].answer.is_none() {
-            assert!(http2.listen(), "the connection ended before the answer: {:?}", http2.goaways);
+            if !http2.listen() {
+                return None;
+            }
             assert_eq!(http2.streams[&id].reset, None);
         }
         let answer = http2.streams[&id].answer.as_ref().expect("it has come");
         assert_eq!(answer.status, 200, "{answer:?}");
-        Self { http2, id }
+        Some(Self { http2, id })
     }
 }
 
