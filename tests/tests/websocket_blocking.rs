@@ -8,7 +8,7 @@ use ringgate::{
 use ringgate_runtime::sys::placement::Placement;
 use ringgate_tests::{
     gateway::{
-        Client, Ground, Server, Wire, drivers, grounds, on_every_driver, on_every_driver_with, on_every_kernel_driver,
+        Client, Ground, Server, Wire, drivers, on_every_driver, on_every_driver_with, on_every_kernel_driver,
         start_gateway,
     },
     websocket::{PROTOCOLS, SocketClient, close, frame, header, opening, text},
@@ -347,15 +347,13 @@ fn a_message_without_its_end_closes_with_1011() {
     });
 }
 
-/// The socket lives as long as the last of its halves, wherever that is.
+/// The socket lives as long as the last of its halves, on threads that no simulation waits for.
 #[test]
 fn halves_outlive_their_handler() {
-    on_every_driver(app, |server| {
+    on_every_kernel_driver(app, |server| {
         for (_, mut client) in server.websockets("/halves") {
-            // A thread that is no member of the crew: the simulation does not wait for it, so its client does.
             for word in ["one", "two"] {
                 client.wire.say(&text(word));
-                thread::sleep(Duration::from_millis(20));
                 assert_eq!(client.text(), word);
             }
             client.wire.say(&close(1000));
@@ -391,7 +389,9 @@ fn a_thread_that_waits_learns_how_it_ended() {
 /// A peer that reads nothing: `send` blocks, and is woken when the peer is gone.
 #[test]
 fn a_thread_that_sends_to_nobody() {
-    for ground in grounds() {
+    // In a simulation this takes long.
+    let some = drivers().into_iter().map(Ground::Kernel).chain([Ground::Sim(1)]);
+    for ground in some {
         eprintln!("on {ground:?}");
         let server = Server::start(ground, app);
         for (protocol, mut client) in server.websockets("/talks?gone") {
@@ -448,7 +448,9 @@ fn slow_readers_follow_the_policy() {
 /// A gateway that is told to stop, while threads wait for a word or for room.
 #[test]
 fn a_drain_reaches_threads_that_block() {
-    for ground in grounds() {
+    // In a simulation this takes long.
+    let some = drivers().into_iter().map(Ground::Kernel).chain([Ground::Sim(1)]);
+    for ground in some {
         eprintln!("on {ground:?}");
         let server = Server::start(ground, app);
         let mut waiting: Vec<_> = server.websockets("/waits?drain").collect();
@@ -567,6 +569,7 @@ fn a_core_that_is_gone_answers_nothing() {
         let stopping = server.stop(Duration::from_secs(5));
         assert_eq!(client.frame(), (0x88, vec![3, 233]));
         part(&mut client, 1001);
+        drop(client);
         stopping.report();
         assert!(core.is_draining());
         assert_eq!((core.topic("anything").subscribers(), core.topic("anything").publish("?")), (0, 0));

@@ -62,7 +62,7 @@ pub(super) struct Line {
     changed: Condvar,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct LineState {
     pub(super) inbound: VecDeque<Inbound>,
     pub(super) inbound_bytes: usize,
@@ -82,26 +82,6 @@ pub(super) struct LineState {
     pub(super) receiver_gone: bool,
     pub(super) sender_gone: bool,
     pub(super) core: Option<Waker>,
-}
-
-impl Default for LineState {
-    fn default() -> Self {
-        Self {
-            inbound: VecDeque::new(),
-            inbound_bytes: 0,
-            inbound_end: None,
-            wants: None,
-            is_full: false,
-            close: None,
-            outbound: VecDeque::new(),
-            outbound_bytes: 0,
-            outbound_end: None,
-            is_closing: false,
-            receiver_gone: false,
-            sender_gone: false,
-            core: None,
-        }
-    }
 }
 
 impl Line {
