@@ -200,56 +200,49 @@ fn w_13_messages_that_do_not_go_on() {
 fn default_times_take_no_real_time() {
     let limits = WebSocketLimits::default();
     let (interval, patience) = (u64::from(limits.ping_interval_ms), u64::from(limits.pong_timeout_ms));
-    in_every_world(
-        app,
-        nothing,
-        |_| {},
-        |server| {
-            for (protocol, mut client) in server.websockets("/echo") {
-                let begun = server.now_ms();
-                for round in 1..=3 {
-                    assert_eq!(client.frame(), (0x89, Vec::new()), "{protocol}");
-                    let took = server.now_ms() - begun;
-                    assert!(
-                        (round * interval - 100..round * (interval + 3_000)).contains(&took),
-                        "{protocol}: {took} ms"
-                    );
-                    client.wire.say(&frame(0x8a, b""));
-                }
+    // Minutes, even if virtual: some seeds do.
+    for seed in seeds(1) {
+        let server = Server::start_sim(seed, app, Config::default(), |_| {});
+        for (protocol, mut client) in server.websockets("/echo") {
+            let begun = server.now_ms();
+            for round in 1..=3 {
                 assert_eq!(client.frame(), (0x89, Vec::new()), "{protocol}");
-                let begun = server.now_ms();
-                assert_eq!(client.closed(), 1011, "{protocol}");
                 let took = server.now_ms() - begun;
-                assert!((patience - 100..patience + 20_000).contains(&took), "{protocol}: {took} ms");
+                assert!((round * interval - 100..round * (interval + 3_000)).contains(&took), "{protocol}: {took} ms");
+                client.wire.say(&frame(0x8a, b""));
             }
-        },
-    );
+            assert_eq!(client.frame(), (0x89, Vec::new()), "{protocol}");
+            let begun = server.now_ms();
+            assert_eq!(client.closed(), 1011, "{protocol}");
+            let took = server.now_ms() - begun;
+            assert!((patience - 100..patience + 20_000).contains(&took), "{protocol}: {took} ms");
+        }
+        server.assert_at_rest();
+    }
 }
 
 /// Where a route wants it so, a socket on which nothing is said is closed, however well its pings are answered.
 #[test]
 fn a_socket_on_which_nothing_is_said() {
-    in_every_world(
-        app,
-        nothing,
-        |_| {},
-        |server| {
-            for (protocol, mut client) in server.websockets("/idle") {
-                client.wire.say(&text("x"));
-                assert_eq!(client.text(), "x");
-                let begun = server.now_ms();
-                let mut last = client.frame();
-                while last.0 == 0x89 {
-                    client.wire.say(&frame(0x8a, &last.1));
-                    last = client.frame();
-                }
-                assert_eq!(last, (0x88, 1001_u16.to_be_bytes().to_vec()), "{protocol}");
-                let took = server.now_ms() - begun;
-                // Our own last message is dated by the next look at the clock.
-                assert!((59_000..83_000).contains(&took), "{protocol}: {took} ms");
-                client.wire.say(&close(1001));
-                assert!(client.is_over());
+    // Minutes, even if virtual: some seeds do.
+    for seed in seeds(1) {
+        let server = Server::start_sim(seed, app, Config::default(), |_| {});
+        for (protocol, mut client) in server.websockets("/idle") {
+            client.wire.say(&text("x"));
+            assert_eq!(client.text(), "x");
+            let begun = server.now_ms();
+            let mut last = client.frame();
+            while last.0 == 0x89 {
+                client.wire.say(&frame(0x8a, &last.1));
+                last = client.frame();
             }
-        },
-    );
+            assert_eq!(last, (0x88, 1001_u16.to_be_bytes().to_vec()), "{protocol}");
+            let took = server.now_ms() - begun;
+            // Our own last message is dated by the next look at the clock.
+            assert!((59_000..83_000).contains(&took), "{protocol}: {took} ms");
+            client.wire.say(&close(1001));
+            assert!(client.is_over());
+        }
+        server.assert_at_rest();
+    }
 }
