@@ -207,7 +207,9 @@ fn chat_page(_: &Request) -> Response {
 const CHAT_PAGE: &str = "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>\
     <title>Chat</title><style>body{font:16px/1.5 system-ui;max-width:40rem;margin:3rem auto;padding:0 1rem;color:#223}\
     #log{border:1px solid #ccd;border-radius:6px;height:20rem;overflow:auto;padding:.5rem 1rem}\
-    form{display:flex;gap:.5rem;margin-top:1rem}input{flex:1;font:inherit;padding:.4rem}button{font:inherit}\
+    #log b{color:#25c;font-weight:600}#log .own b{color:#080}\
+    form{display:flex;gap:.5rem;margin-top:1rem}input{flex:1}\
+    input,button{font:inherit;padding:.4rem .8rem;border:1px solid #ccd;border-radius:6px}button{background:#eef}\
     #state{color:#888}</style><h1>Chat</h1><p id=state>connecting...</p><div id=log></div>\
     <form id=say><input id=text autocomplete=off placeholder='say something'><button>Send</button></form><script>\
     const socket = new WebSocket(location.href.replace(/^http/, 'ws'));\
@@ -216,8 +218,10 @@ const CHAT_PAGE: &str = "<!doctype html><html lang=en><meta charset=utf-8><meta 
     socket.onopen = () => { state.textContent = 'you are ' + name; };\
     socket.onclose = event => { state.textContent = 'closed: ' + event.code; };\
     socket.onmessage = event => {\
-    const line = document.createElement('div'); line.textContent = event.data;\
-    log.append(line); log.scrollTop = log.scrollHeight; };\
+    const line = document.createElement('div'), who = document.createElement('b');\
+    const [, from, said] = event.data.match(/^([^:]*): (.*)$/s) || [, 'somebody', event.data];\
+    who.textContent = from; line.className = from === name ? 'own' : '';\
+    line.append(who, ': ' + said); log.append(line); log.scrollTop = log.scrollHeight; };\
     document.getElementById('say').onsubmit = event => {\
     event.preventDefault(); if (text.value) socket.send(name + ': ' + text.value); text.value = ''; };\
     </script></html>\n";

@@ -257,7 +257,7 @@ fn w_18_compression_is_a_choice_per_message() {
 #[test]
 fn prepared_messages_are_shared_and_do_not_confuse_the_window() {
     let payload = english(3_000);
-    let mut prepared = Prepared::new(Kind::Text, &payload);
+    let prepared = Prepared::new(Kind::Text, &payload);
     let (mut pool, mut sent) = (Default::default(), Vec::new());
     let mut bytes = Vec::new();
     for parameters in [NO_TAKEOVER, TAKEOVER, Parameters { server_window_bits: 9, ..TAKEOVER }] {
@@ -267,7 +267,7 @@ fn prepared_messages_are_shared_and_do_not_confuse_the_window() {
             // Before, between and after messages of the connection's own context.
             let own = english(500 + round);
             server.socket.send_compressed(&mut server.out, Kind::Text, &own, &mut server.pool).unwrap();
-            let shared = server.socket.send_prepared(&mut prepared, true, &mut pool).unwrap();
+            let shared = server.socket.send_prepared(&prepared, true, &mut pool).unwrap();
             assert_eq!(shared[0], 0xc1);
             server.out.extend_from_slice(&shared);
             client.feed(&std::mem::take(&mut server.out));
@@ -275,7 +275,7 @@ fn prepared_messages_are_shared_and_do_not_confuse_the_window() {
             client.told.clear();
             sent.push(shared);
         }
-        let plain = server.socket.send_prepared(&mut prepared, false, &mut pool).unwrap();
+        let plain = server.socket.send_prepared(&prepared, false, &mut pool).unwrap();
         assert_eq!(plain[..], unmasked(0x81, &payload));
         bytes.push(plain);
     }
@@ -283,7 +283,7 @@ fn prepared_messages_are_shared_and_do_not_confuse_the_window() {
     assert_ne!(sent[0].as_ptr(), sent[8].as_ptr());
     let mut plain = End::server(None);
     assert_eq!(plain.socket.variant(), Variant::Plain);
-    let shared = plain.socket.send_prepared(&mut prepared, true, &mut pool).unwrap();
+    let shared = plain.socket.send_prepared(&prepared, true, &mut pool).unwrap();
     assert_eq!(shared.as_ptr(), bytes[0].as_ptr());
 }
 

@@ -189,6 +189,8 @@ fn d_1_d_2_offers_and_answers() {
         ("permessage-deflate; server_no_context_takeover", Some("; server_no_context_takeover")),
         ("permessage-deflate;client_no_context_takeover", Some("; client_no_context_takeover")),
         ("permessage-deflate; server_max_window_bits=10", Some("; server_max_window_bits=10")),
+        // An offer that names the window is accepted by naming it, whatever its size.
+        ("permessage-deflate; server_max_window_bits=15", Some("; server_max_window_bits=15")),
         ("permessage-deflate; server_max_window_bits=\"10\"", Some("; server_max_window_bits=10")),
         ("permessage-deflate; client_max_window_bits", Some("")),
         ("permessage-deflate; client_max_window_bits=9", Some("; client_max_window_bits=9")),
@@ -226,7 +228,7 @@ fn w_09_d_2_window_bits() {
             assert_eq!(answer(&offer, &KEEP), None, "{value}");
         }
     }
-    for bits in 9..15 {
+    for bits in 9..=15 {
         let offer = format!("permessage-deflate; server_max_window_bits={bits}");
         assert!(answer(&offer, &KEEP).unwrap().ends_with(&format!("={bits}")));
     }

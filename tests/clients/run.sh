@@ -52,8 +52,8 @@ autobahn() {
 }
 
 failed=()
-for check in "bash curl.sh" "$python hostile.py" "$python conformance.py" "$python python_clients.py" "bash http2.sh" "$python http2_client.py" \
-    "$python websocket.py" "node websocket.mjs" "autobahn" "bash load.sh"; do
+for check in "bash curl.sh" "$python hostile.py" "$python conformance.py" "$python python_clients.py" "bash http2.sh" \
+    "$python http2_client.py" "$python websocket.py" "node websocket.mjs" "node browser.mjs" "autobahn" "bash load.sh"; do
     echo "--- ${check##*/}"
     $check || failed+=("${check##*/}")
 done

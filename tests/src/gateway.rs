@@ -233,10 +233,33 @@ impl<W: Wire> Client<W> {
 
     /// So many bytes.
     pub(crate) fn exactly(&mut self, count: usize) -> Vec<u8> {
-        while self.heard.len() < count {
-            assert!(self.more(), "the connection ended {} bytes early", count - self.heard.len());
-        }
+        assert!(self.has(count), "the connection ended {} bytes early", count - self.heard.len());
         self.heard.drain(..count).collect()
+    }
+
+    /// Hears until there are so many bytes; false when the connection ends before.
+    pub(crate) fn has(&mut self, count: usize) -> bool {
+        while self.heard.len() < count {
+            if !self.more() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Hears a whole head; false when the connection ends before.
+    pub(crate) fn has_head(&mut self) -> bool {
+        while !self.heard.windows(4).any(|end| end == b"\r\n\r\n") {
+            if !self.more() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What was heard and is not consumed.
+    pub(crate) fn peek(&self) -> &[u8] {
+        &self.heard
     }
 
     /// The next answer, interim ones included. `is_head`: it has no body whatever its fields say.

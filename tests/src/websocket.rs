@@ -1,6 +1,6 @@
 //! A WebSocket client that says frames, right and wrong ones.
 
-use crate::gateway::{Client, Wire};
+use crate::gateway::{Client, Http2, Server, Wire};
 
 /// The key of RFC 6455 section 1.3.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -91,6 +91,33 @@ impl<W: Wire> Client<W> {
         (first, self.exactly(length))
     }
 
+    /// The next frame, unless the connection ends before it is whole.
+    pub fn attempt_frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        if !self.has(2) {
+            return None;
+        }
+        let header = match self.peek()[1] {
+            126 => 4,
+            127 => 10,
+            _ => 2,
+        };
+        if !self.has(header) {
+            return None;
+        }
+        let length = match (header, self.peek()) {
+            (4, heard) => u16::from_be_bytes([heard[2], heard[3]]) as usize,
+            (10, heard) => u64::from_be_bytes(heard[2..10].try_into().expect("eight bytes")) as usize,
+            (_, heard) => heard[1] as usize,
+        };
+        self.has(header + length).then(|| self.frame())
+    }
+
+    /// Opens a WebSocket, unless the connection ends before.
+    pub fn attempt_open(&mut self, path: &str) -> bool {
+        self.wire.say(opening(path, "").as_bytes());
+        self.has_head() && self.answer(true).status == 101
+    }
+
     /// The next text message.
     pub fn text(&mut self) -> String {
         let (first, payload) = self.frame();
@@ -105,5 +132,86 @@ impl<W: Wire> Client<W> {
         let code = payload.first_chunk().map_or(0, |code| u16::from_be_bytes(*code));
         assert!(self.is_over(), "something follows the Close");
         code
+    }
+}
+
+/// A stream of HTTP/2 that was accepted as a tunnel (RFC 8441), as a wire like any other.
+pub struct Tunnel<W> {
+    http2: Http2<W>,
+    id: u32,
+}
+
+impl<W: Wire> Tunnel<W> {
+    /// Asks for a WebSocket by extended CONNECT; the answer's status must be 200.
+    pub fn open(http2: Http2<W>, path: &str, fields: &str) -> Self {
+        Self::attempt(http2, path, fields).expect("the connection ended before the answer")
+    }
+
+    /// The same; `None` when the connection ends before the answer.
+    pub fn attempt(mut http2: Http2<W>, path: &str, fields: &str) -> Option<Self> {
+        let fields: Vec<(&str, &str)> =
+            fields.split_terminator("\r\n").map(|line| line.split_once(": ").expect("a field line")).collect();
+        let pseudo = [
+            (":method", "CONNECT"),
+            (":protocol", "websocket"),
+            (":scheme", "http"),
+            (":path", path),
+            (":authority", "test"),
+            ("sec-websocket-version", "13"),
+        ];
+        let id = http2.open_fields(&[&pseudo[..], &fields].concat(), false);
+        while http2.streams[&id].answer.is_none() {
+            if !http2.listen() {
+                return None;
+            }
+            assert_eq!(http2.streams[&id].reset, None);
+        }
+        let answer = http2.streams[&id].answer.as_ref().expect("it has come");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        Some(Self { http2, id })
+    }
+}
+
+impl<W: Wire> Wire for Tunnel<W> {
+    fn say(&mut self, bytes: &[u8]) {
+        self.http2.send(self.id, bytes, false);
+    }
+
+    fn hear(&mut self) -> Vec<u8> {
+        loop {
+            let stream = self.http2.streams.get_mut(&self.id).expect("our stream");
+            let heard = stream.answer.as_mut().map(|answer| std::mem::take(&mut answer.body)).unwrap_or_default();
+            if !heard.is_empty() || stream.is_ended || stream.reset.is_some() || self.http2.is_over {
+                return heard;
+            }
+            self.http2.listen();
+        }
+    }
+
+    fn finish(&mut self) {
+        self.http2.send(self.id, b"", true);
+    }
+}
+
+/// Somebody who opened a WebSocket over either protocol.
+pub type SocketClient = Client<Box<dyn Wire>>;
+
+/// What a WebSocket can travel over.
+pub const PROTOCOLS: [&str; 2] = ["HTTP/1.1", "HTTP/2"];
+
+impl Server {
+    /// A WebSocket over one of [`PROTOCOLS`], on a connection of its own, asked for with further field lines.
+    pub fn websocket(&self, protocol: &str, path: &str, fields: &str) -> SocketClient {
+        if protocol == "HTTP/2" {
+            return Client::new(Box::new(Tunnel::open(self.connect_http2(), path, fields)));
+        }
+        let mut client = self.connect();
+        client.open_with(path, fields);
+        client
+    }
+
+    /// A WebSocket over each protocol in turn: what one of them is told, the other is told as well.
+    pub fn websockets(&self, path: &str) -> impl Iterator<Item = (&'static str, SocketClient)> {
+        PROTOCOLS.into_iter().map(move |protocol| (protocol, self.websocket(protocol, path, "")))
     }
 }

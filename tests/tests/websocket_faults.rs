@@ -5,14 +5,10 @@ use ringgate::{
     websocket::{WebSocket, WebSocketLimits, websocket},
 };
 use ringgate_tests::{
-    gateway::{Client, Wire, on_every_kernel_driver},
+    gateway::{Client, Wire, on_every_driver, on_every_kernel_driver},
     websocket::{close, frame, header, text},
 };
-use std::{
-    io::Write,
-    net::TcpStream,
-    time::{Duration, Instant},
-};
+use std::{io::Write, net::TcpStream, time::Duration};
 
 async fn echo(mut socket: WebSocket) {
     while let Some(Ok(message)) = socket.recv().await {
@@ -62,45 +58,43 @@ fn violations_have_their_codes_and_nothing_is_echoed_behind_them() {
         ("W-11 close code 1005", "/ws", close(1005), 1002),
         ("W-11 close code 999", "/ws", close(999), 1002),
     ];
-    on_every_kernel_driver(app, |server| {
+    on_every_driver(app, |server| {
         for (name, path, wrong, code) in &cases {
-            for together in [true, false] {
-                let mut client = server.connect();
-                client.open(path);
+            for (protocol, together) in [("HTTP/1.1", true), ("HTTP/1.1", false), ("HTTP/2", true), ("HTTP/2", false)] {
+                let mut client = server.websocket(protocol, path, "");
                 let mut parts = vec![text("before"), wrong.clone(), text("behind")];
                 if together {
                     parts = vec![parts.concat()];
                 }
                 parts.iter().for_each(|part| client.wire.say(part));
-                assert_eq!(client.text(), "before", "{name}");
-                assert_eq!(client.closed(), *code, "{name}");
+                assert_eq!(client.text(), "before", "{name} over {protocol}");
+                assert_eq!(client.closed(), *code, "{name} over {protocol}");
             }
         }
-        assert_eq!(server.count("websocket_faults"), 2 * cases.len() as u64);
+        assert_eq!(server.count("websocket_faults"), 4 * cases.len() as u64);
     });
 }
 
 /// The limit itself passes.
 #[test]
 fn w_04_the_limit_is_exact() {
-    on_every_kernel_driver(app, |server| {
-        let mut client = server.connect();
-        client.open("/small");
-        client.wire.say(&frame(0x82, &[7; 1_000]));
-        assert_eq!(client.frame(), (0x82, vec![7; 1_000]));
+    on_every_driver(app, |server| {
+        for (protocol, mut client) in server.websockets("/small") {
+            client.wire.say(&frame(0x82, &[7; 1_000]));
+            assert_eq!(client.frame(), (0x82, vec![7; 1_000]), "{protocol}");
+        }
     });
 }
 
 /// W-12, and the answer to a Close is the same code.
 #[test]
 fn w_12_data_behind_a_close_is_discarded() {
-    on_every_kernel_driver(app, |server| {
-        for (sent, answered) in [(1000, 1000), (3999, 3999), (1001, 1001)] {
-            let mut client = server.connect();
-            client.open("/ws");
-            client.wire.say(&[text("before"), close(sent), text("behind"), frame(0x89, b"ping")].concat());
+    on_every_driver(app, |server| {
+        for (protocol, code) in [("HTTP/1.1", 1000), ("HTTP/1.1", 3999), ("HTTP/2", 1001), ("HTTP/2", 4000)] {
+            let mut client = server.websocket(protocol, "/ws", "");
+            client.wire.say(&[text("before"), close(code), text("behind"), frame(0x89, b"ping")].concat());
             assert_eq!(client.text(), "before");
-            assert_eq!(client.closed(), answered);
+            assert_eq!(client.closed(), code, "{protocol}");
         }
     });
 }
@@ -108,13 +102,13 @@ fn w_12_data_behind_a_close_is_discarded() {
 /// Each ping is answered in its place, also between fragments.
 #[test]
 fn pings_between_fragments_are_answered() {
-    on_every_kernel_driver(app, |server| {
-        let mut client = server.connect();
-        client.open("/ws");
-        let pings = [frame(0x89, b"first"), frame(0x89, b"second")].concat();
-        client.wire.say(&[frame(0x01, b"one, "), pings, frame(0x80, b"two")].concat());
-        for expected in [(0x8a, &b"first"[..]), (0x8a, b"second"), (0x81, b"one, two")] {
-            assert_eq!(client.frame(), (expected.0, expected.1.to_vec()));
+    on_every_driver(app, |server| {
+        for (protocol, mut client) in server.websockets("/ws") {
+            let pings = [frame(0x89, b"first"), frame(0x89, b"second")].concat();
+            client.wire.say(&[frame(0x01, b"one, "), pings, frame(0x80, b"two")].concat());
+            for expected in [(0x8a, &b"first"[..]), (0x8a, b"second"), (0x81, b"one, two")] {
+                assert_eq!(client.frame(), (expected.0, expected.1.to_vec()), "{protocol}");
+            }
         }
     });
 }
@@ -122,16 +116,17 @@ fn pings_between_fragments_are_answered() {
 /// W-06: pings without end are a flood; pings of a peer that does not read cost no memory.
 #[test]
 fn w_06_ping_floods() {
-    on_every_kernel_driver(app, |server| {
-        let mut client = server.connect();
-        client.open("/small");
-        client.wire.say(&frame(0x89, b"x").repeat(60));
-        let mut last = client.frame();
-        while last.0 == 0x8a {
-            last = client.frame();
+    on_every_driver(app, |server| {
+        for (protocol, mut client) in server.websockets("/small") {
+            client.wire.say(&frame(0x89, b"x").repeat(60));
+            let mut last = client.frame();
+            while last.0 == 0x8a {
+                last = client.frame();
+            }
+            assert_eq!(last, (0x88, 1008_u16.to_be_bytes().to_vec()), "{protocol}");
         }
-        assert_eq!(last, (0x88, 1008_u16.to_be_bytes().to_vec()));
-
+    });
+    on_every_kernel_driver(app, |server| {
         // Messages that nobody reads, so that the output is blocked: the server must stop reading and not pile up.
         let mut client = Client::new(TcpStream::connect(server.gateway().addresses()[0].to_string()).unwrap());
         client.open("/ws");
@@ -163,27 +158,27 @@ fn impatient(_: &Core) -> App {
 /// A peer that does not answer our Close is cut after `close_timeout_ms`.
 #[test]
 fn the_wait_for_a_close_is_timed() {
-    on_every_kernel_driver(impatient, |server| {
-        let mut client = server.connect();
-        client.open("/leaves");
-        let begun = Instant::now();
-        assert_eq!(client.text(), "bye");
-        assert_eq!(client.frame(), (0x88, vec![3, 232]));
-        assert!(client.rest().is_empty());
-        let took = begun.elapsed();
-        assert!(took > Duration::from_millis(150) && took < Duration::from_secs(4), "{took:?}");
+    on_every_driver(impatient, |server| {
+        for (protocol, mut client) in server.websockets("/leaves") {
+            let begun = server.now_ms();
+            assert_eq!(client.text(), "bye");
+            assert_eq!(client.frame(), (0x88, vec![3, 232]));
+            assert!(client.rest().is_empty());
+            let took = server.now_ms() - begun;
+            assert!((150..4_000).contains(&took), "{protocol}: {took} ms");
+        }
     });
 }
 
 /// Silence is pinged, and who does not answer is given up with 1011.
 #[test]
 fn silence_is_pinged() {
-    on_every_kernel_driver(impatient, |server| {
-        let mut client = server.connect();
-        client.open("/pings");
-        assert_eq!(client.frame(), (0x89, Vec::new()));
-        client.wire.say(&frame(0x8a, b""));
-        assert_eq!(client.frame(), (0x89, Vec::new()));
-        assert_eq!(client.closed(), 1011);
+    on_every_driver(impatient, |server| {
+        for (protocol, mut client) in server.websockets("/pings") {
+            assert_eq!(client.frame(), (0x89, Vec::new()));
+            client.wire.say(&frame(0x8a, b""));
+            assert_eq!(client.frame(), (0x89, Vec::new()));
+            assert_eq!(client.closed(), 1011, "{protocol}");
+        }
     });
 }

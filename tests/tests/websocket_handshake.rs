@@ -6,7 +6,7 @@ use ringgate::{
     websocket::{DeflateConfig, Origins, WebSocket, websocket},
 };
 use ringgate_tests::{
-    gateway::{Wire, on_every_kernel_driver},
+    gateway::{Wire, on_every_driver},
     websocket::{KEY, close, frames, opening, text},
 };
 
@@ -69,7 +69,7 @@ fn app(_: &Core) -> App {
 
 #[test]
 fn what_is_no_proper_handshake_is_refused_and_the_connection_lives_on() {
-    on_every_kernel_driver(app, |server| {
+    on_every_driver(app, |server| {
         let mut client = server.connect();
         let refused = client.get("/ws");
         assert_eq!(refused.status, 426);
@@ -104,7 +104,7 @@ fn what_is_no_proper_handshake_is_refused_and_the_connection_lives_on() {
 /// W-15.
 #[test]
 fn pages_of_other_hosts_are_refused_unless_they_are_listed() {
-    on_every_kernel_driver(app, |server| {
+    on_every_driver(app, |server| {
         for (path, origin, status) in [
             ("/ws", "http://test", 101),
             ("/ws", "http://test.attacker.example", 403),
@@ -124,7 +124,7 @@ fn pages_of_other_hosts_are_refused_unless_they_are_listed() {
 
 #[test]
 fn subprotocol_compression_and_request_are_known_to_the_handler() {
-    on_every_kernel_driver(app, |server| {
+    on_every_driver(app, |server| {
         for (fields, protocol, line) in [
             ("", None, "/agreed?a=1 HTTP/1.1 None false"),
             ("sec-websocket-protocol: v0\r\n", None, "/agreed?a=1 HTTP/1.1 None false"),
@@ -149,7 +149,7 @@ fn subprotocol_compression_and_request_are_known_to_the_handler() {
 
 #[test]
 fn a_page_answers_who_asks_for_none() {
-    on_every_kernel_driver(app, |server| {
+    on_every_driver(app, |server| {
         let mut client = server.connect();
         assert_eq!(client.get("/page").text(), "page false");
         client.open("/page");
@@ -160,7 +160,7 @@ fn a_page_answers_who_asks_for_none() {
 
 #[test]
 fn middleware_stands_before_a_socket_too() {
-    on_every_kernel_driver(app, |server| {
+    on_every_driver(app, |server| {
         let mut client = server.connect();
         client.wire.say(opening("/around/ws", "x-refuse: 1\r\n").as_bytes());
         assert_eq!(client.answer(false).status, 403);
@@ -175,14 +175,14 @@ fn middleware_stands_before_a_socket_too() {
 /// Bytes sent before the upgrade was accepted belong to the socket, in whatever pieces they come.
 #[test]
 fn bytes_ahead_of_the_101_are_the_sockets() {
-    on_every_kernel_driver(app, |server| {
+    on_every_driver(app, |server| {
         for path in ["/ws", "/around/ws"] {
             let whole = [opening(path, "").into_bytes(), text("early"), text("bird"), close(1000)].concat();
             for cut in (0..whole.len()).step_by(17) {
                 let mut client = server.connect();
                 client.wire.say(&whole[..cut]);
                 if cut % 2 == 0 {
-                    std::thread::sleep(std::time::Duration::from_millis(1));
+                    server.pass(1);
                 }
                 client.wire.say(&whole[cut..]);
                 assert_eq!(client.answer(true).status, 101);

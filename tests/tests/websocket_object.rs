@@ -5,10 +5,10 @@ use ringgate::{
     App, Core, blocking, get,
     websocket::{CloseCode, Kind, Message, Outgoing, Prepared, QueuePolicy, SocketError, WebSocket, websocket},
 };
-use ringgate_runtime::{net::Address, sys::placement::Placement};
+use ringgate_runtime::sys::placement::Placement;
 use ringgate_tests::{
-    gateway::{Client, Ground, Server, Wire, drivers, on_every_kernel_driver, start_gateway},
-    websocket::{close, frame, text},
+    gateway::{Client, Ground, Server, Wire, drivers, grounds, on_every_driver, on_every_kernel_driver, start_gateway},
+    websocket::{PROTOCOLS, close, frame, text},
 };
 use std::{
     future::poll_fn,
@@ -16,9 +16,9 @@ use std::{
     net::TcpStream,
     pin::Pin,
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tungstenite::{Message as Theirs, WebSocket as TheirSocket, client};
+use tungstenite::{Message as Theirs, WebSocket as TheirSocket, client, protocol::Role};
 
 async fn echo(mut socket: WebSocket) -> Result<(), SocketError> {
     while let Some(message) = socket.recv().await {
@@ -177,23 +177,28 @@ fn app(_: &Core) -> App {
         .route("/talks-close", get(websocket(talks).queue(200_000, QueuePolicy::Close)))
 }
 
-/// A ring that is given up leaves work to its thread, which interrupts a read that has a time-out.
-struct Patient(TcpStream);
+/// A wire as other people's code wants it.
+struct Foreign {
+    wire: Box<dyn Wire>,
+    heard: Vec<u8>,
+}
 
-impl Read for Patient {
+impl Read for Foreign {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match self.0.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                done => return done,
-            }
+        if self.heard.is_empty() {
+            self.heard = self.wire.hear();
         }
+        let count = self.heard.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.heard[..count]);
+        self.heard.drain(..count);
+        Ok(count)
     }
 }
 
-impl Write for Patient {
+impl Write for Foreign {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
+        self.wire.say(bytes);
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -201,38 +206,48 @@ impl Write for Patient {
     }
 }
 
-fn tungstenite(server: &Server, path: &str) -> TheirSocket<Patient> {
-    let Some(Address::Tcp(address)) = server.gateway().addresses().first() else { panic!("a TCP address") };
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    client(format!("ws://test{path}"), Patient(stream)).unwrap().0
+/// Their client, with their handshake where it has one: over HTTP/1.1.
+fn tungstenite(server: &Server, protocol: &str, path: &str) -> TheirSocket<Foreign> {
+    if protocol == "HTTP/2" {
+        let wire = server.websocket(protocol, path, "").wire;
+        return TheirSocket::from_raw_socket(Foreign { wire, heard: Vec::new() }, Role::Client, None);
+    }
+    client(format!("ws://test{path}"), Foreign { wire: server.wire(), heard: Vec::new() }).unwrap().0
 }
 
 #[test]
 fn every_kind_of_echo() {
-    on_every_kernel_driver(app, |server| {
-        for path in ["/echo", "/echo-blocking", "/echo-stream", "/echo-pieces", "/echo-halves"] {
-            let mut client = tungstenite(server, path);
-            for size in [0, 1, 125, 126, 4_097, 65_535, 65_536, 700_000] {
-                let bytes: Vec<u8> = (0..size).map(|number: u32| (number * 7) as u8).collect();
-                client.send(Theirs::binary(bytes.clone())).unwrap();
-                assert_eq!(client.read().unwrap(), Theirs::binary(bytes), "{path}, {size} bytes");
-                let text = "ä€".repeat(size as usize / 5);
-                client.send(Theirs::text(text.clone())).unwrap();
-                assert_eq!(client.read().unwrap(), Theirs::text(text), "{path}, {size} bytes");
+    on_every_driver(app, |server| {
+        for protocol in PROTOCOLS {
+            for path in ["/echo", "/echo-blocking", "/echo-stream", "/echo-pieces", "/echo-halves"] {
+                echoes(server, protocol, path);
             }
-            (0..100).for_each(|number: u32| client.write(Theirs::text(number.to_string())).unwrap());
-            client.flush().unwrap();
-            (0..100).for_each(|number: u32| assert_eq!(client.read().unwrap(), Theirs::text(number.to_string())));
-            client.close(None).unwrap();
-            while let Ok(message) = client.read() {
-                assert!(message.is_close(), "{path}: {message}");
-            }
+            let mut client = tungstenite(server, protocol, "/echo-halves-blocking");
+            client.send(Theirs::binary(vec![1, 2])).unwrap();
+            assert_eq!(client.read().unwrap(), Theirs::binary(vec![1, 2]));
         }
-        let mut client = tungstenite(server, "/echo-halves-blocking");
-        client.send(Theirs::binary(vec![1, 2])).unwrap();
-        assert_eq!(client.read().unwrap(), Theirs::binary(vec![1, 2]));
     });
+}
+
+fn echoes(server: &Server, protocol: &str, path: &str) {
+    let mut client = tungstenite(server, protocol, path);
+    let sizes: &[u32] =
+        if server.is_sim() { &[0, 1, 125, 126, 700] } else { &[0, 1, 125, 126, 4_097, 65_535, 65_536, 700_000] };
+    for size in sizes {
+        let bytes: Vec<u8> = (0..*size).map(|number| (number * 7) as u8).collect();
+        client.send(Theirs::binary(bytes.clone())).unwrap();
+        assert_eq!(client.read().unwrap(), Theirs::binary(bytes), "{path} over {protocol}, {size} bytes");
+        let text = "ä€".repeat(*size as usize / 5);
+        client.send(Theirs::text(text.clone())).unwrap();
+        assert_eq!(client.read().unwrap(), Theirs::text(text), "{path} over {protocol}, {size} bytes");
+    }
+    (0..100).for_each(|number: u32| client.write(Theirs::text(number.to_string())).unwrap());
+    client.flush().unwrap();
+    (0..100).for_each(|number: u32| assert_eq!(client.read().unwrap(), Theirs::text(number.to_string())));
+    client.close(None).unwrap();
+    while let Ok(message) = client.read() {
+        assert!(message.is_close(), "{path} over {protocol}: {message}");
+    }
 }
 
 /// Small sends of one turn leave as one: the sends of the driver are counted.
@@ -256,46 +271,39 @@ fn messages_that_came_together_are_answered_together() {
 
 #[test]
 fn the_end_of_a_handler_closes() {
-    on_every_kernel_driver(app, |server| {
-        for (path, code) in [("/leaves", 1000), ("/fails", 1011), ("/panics-blocking", 1011), ("/panics", 1011)] {
-            let mut client = server.connect();
-            client.open(path);
-            client.wire.say(&text("go on"));
-            let (first, payload) = client.frame();
-            assert_eq!((first, payload), (0x88, (code as u16).to_be_bytes().to_vec()), "{path}");
-            client.wire.say(&close(1000));
-            assert!(client.is_over(), "{path}");
+    on_every_driver(app, |server| {
+        for protocol in PROTOCOLS {
+            let before = server.count("handler_panics");
+            for (path, code) in [("/leaves", 1000), ("/fails", 1011), ("/panics-blocking", 1011), ("/panics", 1011)] {
+                let mut client = server.websocket(protocol, path, "");
+                client.wire.say(&text("go on"));
+                let (first, payload) = client.frame();
+                assert_eq!((first, payload), (0x88, (code as u16).to_be_bytes().to_vec()), "{path} over {protocol}");
+                client.wire.say(&close(1000));
+                assert!(client.is_over(), "{path} over {protocol}");
+            }
+            assert_eq!(server.count("handler_panics") - before, 2, "{protocol}");
+            let mut client = server.websocket(protocol, "/closes", "");
+            assert_eq!(client.frame(), (0x88, [&4001_u16.to_be_bytes()[..], b"enough"].concat()));
+            let before = CLOSED.load(SeqCst);
+            client.wire.say(&[text("still delivered"), close(4001)].concat());
+            assert!(client.is_over());
+            server.until("the handler's end", || CLOSED.load(SeqCst) > before);
+            server.await_count("websockets_open", 0);
         }
-        assert_eq!(server.count("handler_panics"), 2);
-        let mut client = server.connect();
-        client.open("/closes");
-        assert_eq!(client.frame(), (0x88, [&4001_u16.to_be_bytes()[..], b"enough"].concat()));
-        let before = CLOSED.load(SeqCst);
-        client.wire.say(&[text("still delivered"), close(4001)].concat());
-        assert!(client.is_over());
-        await_more(&CLOSED, before);
-        server.await_count("websockets_open", 0);
     });
-}
-
-fn await_more(counter: &AtomicUsize, before: usize) {
-    let begun = Instant::now();
-    while counter.load(SeqCst) == before {
-        assert!(begun.elapsed() < Duration::from_secs(5), "nothing happened");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 #[test]
 fn a_client_that_is_gone_is_noticed_in_both_worlds() {
-    on_every_kernel_driver(app, |server| {
+    on_every_driver(app, |server| {
         for path in ["/watches", "/watches-blocking"] {
-            let before = LEFT.load(SeqCst);
-            let mut client = server.connect();
-            client.open(path);
-            assert_eq!(client.text(), "here");
-            drop(client);
-            await_more(&LEFT, before);
+            for (protocol, mut client) in server.websockets(path) {
+                let before = LEFT.load(SeqCst);
+                assert_eq!(client.text(), "here");
+                drop(client);
+                server.until(&format!("the end of {path} over {protocol}"), || LEFT.load(SeqCst) > before);
+            }
         }
         server.await_count("websockets_open", 0);
     });
@@ -303,17 +311,18 @@ fn a_client_that_is_gone_is_noticed_in_both_worlds() {
 
 #[test]
 fn prepared_messages_take_the_form_that_was_agreed_on() {
-    on_every_kernel_driver(app, |server| {
-        let mut client = server.connect();
-        client.open("/prepared");
-        assert_eq!(client.text(), "hello ".repeat(50));
-        let mut client = server.connect();
-        client.open_with("/prepared", "sec-websocket-extensions: permessage-deflate\r\n");
-        let (first, payload) = client.frame();
-        assert!(first == 0xc1 && payload.len() < 40, "{first:x}, {} bytes", payload.len());
-        assert_eq!(client.text(), "hello ".repeat(50));
-        assert_eq!(client.text(), "plain ".repeat(50));
-        assert_eq!(client.frame(), (0x89, b"!".to_vec()));
+    on_every_driver(app, |server| {
+        for protocol in PROTOCOLS {
+            let mut client = server.websocket(protocol, "/prepared", "");
+            assert_eq!(client.text(), "hello ".repeat(50));
+            let mut client =
+                server.websocket(protocol, "/prepared", "sec-websocket-extensions: permessage-deflate\r\n");
+            let (first, payload) = client.frame();
+            assert!(first == 0xc1 && payload.len() < 40, "{first:x}, {} bytes", payload.len());
+            assert_eq!(client.text(), "hello ".repeat(50));
+            assert_eq!(client.text(), "plain ".repeat(50));
+            assert_eq!(client.frame(), (0x89, b"!".to_vec()), "{protocol}");
+        }
     });
 }
 
@@ -369,28 +378,26 @@ fn slow_readers_follow_the_policy() {
 
 #[test]
 fn a_drain_closes_with_1001() {
-    for driver in drivers() {
-        let server = Server::start(Ground::Kernel(driver), app);
+    for ground in grounds() {
+        eprintln!("on {ground:?}");
+        let server = Server::start(ground, app);
         let mut clients: Vec<_> = ["/echo", "/echo-blocking", "/echo-halves"]
             .into_iter()
-            .map(|path| {
-                let mut client = Client::new(server.socket());
-                client.open(path);
-                client.wire.say(&text("x"));
-                assert_eq!(client.text(), "x");
-                client
-            })
+            .flat_map(|path| server.websockets(path).collect::<Vec<_>>())
             .collect();
-        let closer = std::thread::spawn(move || {
-            for client in &mut clients {
-                assert_eq!(client.frame(), (0x88, vec![3, 233]));
-                client.wire.say(&close(1001));
-                assert!(client.is_over());
-            }
-        });
-        let report = server.stop(Duration::from_secs(5)).report();
-        closer.join().unwrap();
-        assert_eq!((report.open, report.cut), (3, 0), "{report:?}");
+        for (_, client) in &mut clients {
+            client.wire.say(&text("x"));
+            assert_eq!(client.text(), "x");
+        }
+        let stopping = server.stop(Duration::from_secs(5));
+        for (protocol, client) in &mut clients {
+            assert_eq!(client.frame(), (0x88, vec![3, 233]), "{protocol}");
+            client.wire.say(&close(1001));
+            assert!(client.is_over(), "{protocol}");
+        }
+        drop(clients);
+        let report = stopping.report();
+        assert_eq!((report.open, report.cut), (6, 0), "{report:?}");
     }
 }
 
@@ -402,6 +409,9 @@ async fn room(socket: WebSocket) {
     while let Some(Ok(message)) = receiver.recv().await {
         match &message {
             Message::Text(text) if text.as_str() == "leave" => break,
+            Message::Text(text) if text.starts_with("secret") => {
+                room.publish(Outgoing::from(&message).compressed(false)).await
+            }
             _ => room.publish(&message).await,
         };
     }
@@ -450,6 +460,10 @@ fn topics_reach_all_subscribers_of_all_cores() {
                 assert_eq!(client.text(), long);
             }
         }
+        // W-18: who publishes can have it uncompressed for all.
+        let secret = "secret ".repeat(20);
+        clients[0].wire.say(&text(&secret));
+        clients.iter_mut().for_each(|client| assert_eq!(client.text(), secret));
         clients[3].wire.say(&text("leave"));
         assert_eq!(clients[3].text(), "left");
         clients[4].wire.say(&frame(0x82, b"binary"));

@@ -1,7 +1,9 @@
 //! The blocking mirror: the same nouns and methods, "blocks" for "waits".
 //!
 //! A handler that takes [`Request`] runs on a thread of the gateway's crew and may block
-//! for as long as it likes. Bodies are read with [`std::io::Read`] and written with [`std::io::Write`].
+//! for as long as it likes. Bodies are read with [`std::io::Read`] and written with [`std::io::Write`]; a [`WebSocket`] is
+//! an iterator. What a message, a piece or a prepared message is does not depend on the world: those nouns are in
+//! [`websocket`](crate::websocket).
 //!
 //! ```
 //! use ringgate::{App, Response, blocking, post};
@@ -16,12 +18,18 @@
 //! ```
 
 mod body;
+pub(crate) mod bridge;
+mod core;
+mod line;
 mod request;
 pub(crate) mod response;
 pub(crate) mod run;
-pub(crate) mod websocket;
+mod topic;
+mod websocket;
 pub(crate) mod writer;
 
+pub use self::core::Core;
 pub use body::Body;
 pub use request::Request;
+pub use topic::{Subscription, Topic};
 pub use websocket::{MessageWriter, Receiver, Sender, WebSocket};

@@ -1,66 +1,77 @@
 //! A WebSocket on a thread of the crew: the mirror of the async one, "blocks" for "waits".
 
 use crate::{
-    blocking::{request::Request, run::full},
-    core::Core,
+    blocking::{
+        core::Core,
+        line::{Command, Line, Wants},
+        request::Request,
+    },
     features::Protocol,
-    request,
-    response::Response,
-    websocket::{CloseFrame, Message, Outgoing, SocketError, WebSocket as CoreSocket, upgrade::Conversation},
+    websocket::{CloseFrame, Message, Outgoing, Piece, SocketError, WebSocket as CoreSocket},
 };
 use bytes::Bytes;
-use ringgate_protocols::websocket::{close::CloseCode, message::Kind};
-use ringgate_runtime::offload::{Full, Offloaded};
-use std::{
-    collections::VecDeque,
-    fmt,
-    future::Future,
-    panic::resume_unwind,
-    pin::Pin,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker},
+use ringgate_protocols::websocket::{
+    close::{CloseCode, REASON_BYTES_MAX},
+    message::Kind,
 };
+use ringgate_runtime::net::Address;
+use std::{fmt, sync::Arc};
 
-/// A conversation on a thread; true when it failed.
-pub(crate) type SocketFn = dyn Fn(WebSocket) -> bool + Send + Sync;
-
-/// Bytes that may wait between thread and core in each direction.
-const LINE_BYTES_MAX: usize = 65_536;
-
-/// What one empty message counts in the line, so that many of them are bounded too.
-const MESSAGE_BYTES_MIN: usize = 64;
+/// What a ping carries at most (RFC 6455 section 5.5).
+const PING_BYTES_MAX: usize = 125;
 
 /// A WebSocket on a thread of the crew. It holds its thread as long as it lives: for hundreds of sockets at a time
 /// there is the async one.
 ///
 /// It is an iterator over what the peer sends:
 /// ```
-/// use ringgate::{App, blocking};
-/// fn echo(mut socket: blocking::WebSocket) {
-///     while let Some(Ok(message)) = socket.recv() {
-///         if socket.send(message).is_err() {
-///             return;
-///         }
+/// use ringgate::{App, blocking, websocket::SocketError};
+/// fn echo(mut socket: blocking::WebSocket) -> Result<(), SocketError> {
+///     while let Some(message) = socket.next() {
+///         socket.send(message?)?;
 ///     }
+///     Ok(())
 /// }
 /// # let _ = App::new().route("/ws", echo);
 /// ```
+///
+/// As with the async one pings are answered, silence is pinged and the closing handshake is completed while the thread
+/// does something else; dropping it, or the last of its halves, closes with 1000, a panic with 1011, a drain of the
+/// gateway with 1001. A thread cannot be ended from outside: it learns from an error that nobody is there any more.
 pub struct WebSocket {
     request: Option<Request>,
     protocol: Protocol,
-    subprotocol: Option<&'static str>,
+    subprotocol: Option<String>,
+    is_deflated: bool,
+    peer: Option<Address>,
     receiver: Receiver,
     sender: Sender,
 }
 
 impl WebSocket {
-    /// The opening request: path, parameters, fields, peer.
+    pub(super) fn new(socket: &CoreSocket, request: Option<Request>, line: Arc<Line>, core: Core, number: u64) -> Self {
+        Self {
+            request,
+            protocol: socket.protocol(),
+            subprotocol: socket.subprotocol().map(str::to_owned),
+            is_deflated: socket.is_deflated(),
+            peer: socket.peer_address().cloned(),
+            receiver: Receiver { line: line.clone(), is_inside: false },
+            sender: Sender { line, core, number },
+        }
+    }
+
+    pub(super) fn sender(&self) -> &Sender {
+        &self.sender
+    }
+
+    /// The opening request: path, parameters, fields, peer. It stays until it is taken.
     #[must_use]
     pub fn request(&self) -> Option<&Request> {
         self.request.as_ref()
     }
 
-    /// The opening request, to be kept elsewhere.
+    /// The opening request, to be kept elsewhere. Has no body.
     pub fn take_request(&mut self) -> Option<Request> {
         self.request.take()
     }
@@ -71,13 +82,32 @@ impl WebSocket {
         self.protocol
     }
 
-    /// The subprotocol that was agreed on.
+    /// The subprotocol that was agreed on: the client's most wanted among those of the route.
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
-        self.subprotocol
+        self.subprotocol.as_deref()
     }
 
-    /// The next message, whole. Blocks. `None` is the end in good order; after an error there is nothing more either.
+    /// Whether permessage-deflate was agreed on.
+    #[must_use]
+    pub fn is_deflated(&self) -> bool {
+        self.is_deflated
+    }
+
+    /// The core this socket is on: its topics and counters.
+    #[must_use]
+    pub fn core(&self) -> &Core {
+        &self.sender.core
+    }
+
+    /// The other end, if it has an address.
+    #[must_use]
+    pub fn peer_address(&self) -> Option<&Address> {
+        self.peer.as_ref()
+    }
+
+    /// The next message, whole. Blocks. `None` is the end in good order ([`WebSocket::close_frame`] says how); after an
+    /// error there is nothing more either.
     ///
     /// # Errors
     /// [`SocketError::Fault`] when the peer broke the protocol, [`SocketError::Disconnected`] when it left without a
@@ -86,37 +116,77 @@ impl WebSocket {
         self.receiver.recv()
     }
 
-    /// Sends a message. Blocks while the line to the core is full.
+    /// The next piece of a message, as it comes from the wire: for messages too large to be held. Blocks. See
+    /// [`Receiver::recv_piece`].
     ///
     /// # Errors
-    /// As the async `send`; an error of the wire is told by a later call.
+    /// As [`WebSocket::recv`].
+    pub fn recv_piece(&mut self) -> Option<Result<Piece, SocketError>> {
+        self.receiver.recv_piece()
+    }
+
+    /// Sends a message. See [`Sender::send`].
+    ///
+    /// # Errors
+    /// As [`Sender::send`].
     pub fn send<'a>(&mut self, message: impl Into<Outgoing<'a>>) -> Result<(), SocketError> {
         self.sender.send(message)
     }
 
-    /// Sends a message piece by piece: `write` is called with something to write to, each write is a fragment.
+    /// Begins a message that is sent in fragments. See [`Sender::begin`].
     ///
     /// # Errors
-    /// As [`WebSocket::send`].
+    /// As [`Sender::begin`].
     pub fn begin(&mut self, kind: Kind) -> Result<MessageWriter<'_>, SocketError> {
         self.sender.begin(kind)
     }
 
-    /// Begins the closing handshake.
+    /// Sends a ping. See [`Sender::ping`].
     ///
     /// # Errors
-    /// [`SocketError::TooLong`] for a reason beyond 123 bytes, and as [`WebSocket::send`].
+    /// As [`Sender::ping`].
+    pub fn ping(&mut self, payload: &[u8]) -> Result<(), SocketError> {
+        self.sender.ping(payload)
+    }
+
+    /// Begins the closing handshake. See [`Sender::close`].
+    ///
+    /// # Errors
+    /// As [`Sender::close`].
     pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SocketError> {
         self.sender.close(code, reason)
     }
 
-    /// The peer's Close, once it has come.
+    /// The peer's Close, once the end has been received.
     #[must_use]
     pub fn close_frame(&self) -> Option<CloseFrame> {
         self.receiver.close_frame()
     }
 
+    /// Whether messages can still be sent.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.sender.is_open()
+    }
+
     /// Two halves, for two threads.
+    ///
+    /// ```
+    /// use ringgate::{App, blocking};
+    /// use std::{thread, time::Duration};
+    /// fn clock(socket: blocking::WebSocket) {
+    ///     let (mut sender, receiver) = socket.split();
+    ///     thread::scope(|scope| {
+    ///         scope.spawn(move || (0..).take_while(|tick| {
+    ///             thread::sleep(Duration::from_secs(1));
+    ///             sender.send(format!("tick {tick}")).is_ok()
+    ///         }).count());
+    ///         // An iterator too; it ends with the socket.
+    ///         receiver.for_each(|message| println!("{message:?}"));
+    ///     });
+    /// }
+    /// # let _ = App::new().route("/clock", clock);
+    /// ```
     #[must_use]
     pub fn split(self) -> (Sender, Receiver) {
         (self.sender, self.receiver)
@@ -133,44 +203,86 @@ impl Iterator for WebSocket {
 
 impl fmt::Debug for WebSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WebSocket").field("protocol", &self.protocol).finish_non_exhaustive()
+        f.debug_struct("WebSocket")
+            .field("protocol", &self.protocol)
+            .field("is_open", &self.is_open())
+            .finish_non_exhaustive()
     }
 }
 
-/// The receiving half: an iterator over what the peer sends.
-#[derive(Debug)]
+/// The receiving half: an iterator over what the peer sends. Dropped alone it means that what the peer says is thrown
+/// away.
 pub struct Receiver {
     line: Arc<Line>,
+    /// A piece was given out and its message has not ended.
+    is_inside: bool,
 }
 
 impl Receiver {
-    /// The next message. See [`WebSocket::recv`].
+    /// The next message, whole. Blocks. See [`WebSocket::recv`].
     ///
     /// # Errors
     /// As [`WebSocket::recv`].
     pub fn recv(&mut self) -> Option<Result<Message, SocketError>> {
-        let mut state = self.line.lock();
+        // Mostly a message comes whole; in pieces only behind one that was asked for so.
+        let mut assembly = Vec::new();
         loop {
-            if let Some((kind, bytes)) = state.inbound.pop_front() {
-                state.inbound_bytes -= bytes.len().max(MESSAGE_BYTES_MIN);
-                state.wake();
-                return Some(Ok(Message::new(kind, bytes.into())));
+            let inbound = match self.line.fetch(Wants::Messages)? {
+                Ok(inbound) => inbound,
+                Err(error) => return Some(Err(error)),
+            };
+            if inbound.first && inbound.last {
+                self.is_inside = false;
+                return Some(Ok(Message::new(inbound.kind, inbound.bytes.into())));
             }
-            match state.inbound_end {
-                Some(Some(error)) => {
-                    state.inbound_end = Some(None);
-                    return Some(Err(error));
-                }
-                Some(None) => return None,
-                None => state = self.line.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            if self.is_inside && !inbound.first {
+                self.is_inside = !inbound.last;
+                continue;
+            }
+            self.is_inside = false;
+            assembly.extend_from_slice(&inbound.bytes);
+            if inbound.last {
+                return Some(Ok(Message::new(inbound.kind, assembly.into())));
             }
         }
     }
 
-    /// The peer's Close, once it has come.
+    /// The next piece of a message, as it comes from the wire: for messages too large to be held. Blocks. Asking for
+    /// whole messages in the middle of one passes over its rest.
+    ///
+    /// While no piece is asked for little of a message is read: the peer waits. Only behind a call of
+    /// [`Receiver::recv`] the next message may have been put together already.
+    /// ```
+    /// use ringgate::{App, blocking, websocket::SocketError};
+    /// use std::io::{self, Write};
+    /// fn upload(mut socket: blocking::WebSocket) -> io::Result<()> {
+    ///     let mut sink = io::sink();
+    ///     while let Some(piece) = socket.recv_piece() {
+    ///         let piece = piece?;
+    ///         sink.write_all(&piece.bytes)?;
+    ///         if piece.last {
+    ///             socket.send("stored")?;
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # let _ = App::new().route("/upload", upload);
+    /// ```
+    ///
+    /// # Errors
+    /// As [`WebSocket::recv`].
+    pub fn recv_piece(&mut self) -> Option<Result<Piece, SocketError>> {
+        let fetched = self.line.fetch(Wants::Pieces)?;
+        Some(fetched.map(|inbound| {
+            self.is_inside = !inbound.last;
+            Piece { kind: inbound.kind, bytes: inbound.bytes.into(), first: inbound.first, last: inbound.last }
+        }))
+    }
+
+    /// The peer's Close, once the end has been received.
     #[must_use]
     pub fn close_frame(&self) -> Option<CloseFrame> {
-        self.line.lock().close.clone()
+        self.line.close_frame()
     }
 }
 
@@ -192,55 +304,91 @@ impl Drop for Receiver {
     }
 }
 
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").field("is_open", &self.line.is_open()).finish_non_exhaustive()
+    }
+}
+
 /// The sending half.
-#[derive(Debug)]
 pub struct Sender {
     line: Arc<Line>,
+    core: Core,
+    /// The socket's, among those of its core.
+    number: u64,
 }
 
 impl Sender {
-    /// Sends a message. See [`WebSocket::send`].
-    ///
-    /// # Errors
-    /// As [`WebSocket::send`].
-    pub fn send<'a>(&mut self, message: impl Into<Outgoing<'a>>) -> Result<(), SocketError> {
-        let message = message.into();
-        let (kind, compressed) = (message.kind, message.compressed);
-        self.put(Command::Send { kind, bytes: message.into_bytes(), compressed })
+    pub(super) fn core(&self) -> &Core {
+        &self.core
     }
 
-    /// Begins a message that is sent in fragments. See [`WebSocket::begin`].
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Sends a message. Blocks while 64 KiB wait between this thread and the core, which waits itself while the outgoing
+    /// queue is full, unless the route has chosen another [`QueuePolicy`](crate::websocket::QueuePolicy).
     ///
     /// # Errors
-    /// As [`WebSocket::send`].
+    /// [`SocketError::Closed`] once the closing handshake has begun, [`SocketError::Disconnected`] when the peer has
+    /// gone, [`SocketError::Fault`] when it broke the protocol. What the core finds out only when it sends is told by a
+    /// later call.
+    pub fn send<'a>(&mut self, message: impl Into<Outgoing<'a>>) -> Result<(), SocketError> {
+        self.line.put(Command::Send(message.into().into_cargo()))
+    }
+
+    /// Begins a message that is sent in fragments, as it is made: nothing of it is held. Compressed if that was agreed
+    /// on.
+    ///
+    /// ```
+    /// use ringgate::{blocking, websocket::{Kind, SocketError}};
+    /// fn numbers(mut socket: blocking::WebSocket) -> Result<(), SocketError> {
+    ///     let mut writer = socket.begin(Kind::Text)?;
+    ///     for number in 0..1_000_000 {
+    ///         writer.write(format!("{number}\n"))?;
+    ///     }
+    ///     writer.finish()
+    /// }
+    /// # let _ = ringgate::App::new().route("/numbers", numbers);
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Sender::send`].
     pub fn begin(&mut self, kind: Kind) -> Result<MessageWriter<'_>, SocketError> {
-        self.put(Command::Begin(kind))?;
+        self.line.put(Command::Begin(kind))?;
         Ok(MessageWriter { sender: self, is_finished: false })
     }
 
-    /// Begins the closing handshake.
+    /// Sends a ping of at most 125 bytes. Blocks as [`Sender::send`]. The gateway pings silent peers by itself; the pong
+    /// is not told.
     ///
     /// # Errors
-    /// As [`WebSocket::close`].
-    pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SocketError> {
-        if reason.len() > ringgate_protocols::websocket::close::REASON_BYTES_MAX {
+    /// As [`Sender::send`], and [`SocketError::TooLong`].
+    pub fn ping(&mut self, payload: &[u8]) -> Result<(), SocketError> {
+        if payload.len() > PING_BYTES_MAX {
             return Err(SocketError::TooLong);
         }
-        self.put(Command::Close(code, reason.to_owned()))
+        self.line.put(Command::Ping(Bytes::copy_from_slice(payload)))
     }
 
-    fn put(&mut self, command: Command) -> Result<(), SocketError> {
-        let mut state = self.line.lock();
-        while state.outbound_bytes >= LINE_BYTES_MAX && state.outbound_end.is_none() {
-            state = self.line.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+    /// Begins the closing handshake, behind everything that was sent before. What the peer had sent before can still be
+    /// received; then `recv` says `None`. In answer to the peer's Close it says our own code and reason, if no answer has
+    /// gone out yet.
+    ///
+    /// # Errors
+    /// [`SocketError::Closed`] when a Close was sent already, [`SocketError::TooLong`] for a reason beyond 123 bytes.
+    pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SocketError> {
+        if reason.len() > REASON_BYTES_MAX {
+            return Err(SocketError::TooLong);
         }
-        if let Some(error) = state.outbound_end {
-            return Err(error);
-        }
-        state.outbound_bytes += command.weight();
-        state.outbound.push_back(command);
-        state.wake();
-        Ok(())
+        self.line.close(code, reason)
+    }
+
+    /// Whether messages can still be sent.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.line.is_open()
     }
 }
 
@@ -252,7 +400,14 @@ impl Drop for Sender {
     }
 }
 
-/// A message on its way out in fragments. Dropping it before [`MessageWriter::finish`] closes the socket with 1011.
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("is_open", &self.is_open()).finish_non_exhaustive()
+    }
+}
+
+/// A message on its way out in fragments. Dropping it before [`MessageWriter::finish`] closes the socket with 1011: the
+/// peer must not take a part for the whole.
 #[derive(Debug)]
 pub struct MessageWriter<'a> {
     sender: &'a mut Sender,
@@ -260,233 +415,29 @@ pub struct MessageWriter<'a> {
 }
 
 impl MessageWriter<'_> {
-    /// Sends the next bytes as a fragment. Text may be cut anywhere, and is UTF-8 as a whole.
+    /// Sends the next bytes as a fragment. Text may be cut anywhere, and is UTF-8 as a whole. Blocks as
+    /// [`Sender::send`], and while the outgoing queue is full, whatever the policy.
     ///
     /// # Errors
-    /// As [`WebSocket::send`].
+    /// As [`Sender::send`].
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), SocketError> {
-        self.sender.put(Command::Fragment(Bytes::copy_from_slice(bytes.as_ref()), false))
+        self.sender.line.put(Command::Fragment(Bytes::copy_from_slice(bytes.as_ref()), false))
     }
 
     /// Ends the message.
     ///
     /// # Errors
-    /// As [`WebSocket::send`].
+    /// As [`Sender::send`].
     pub fn finish(mut self) -> Result<(), SocketError> {
         self.is_finished = true;
-        self.sender.put(Command::Fragment(Bytes::new(), true))
+        self.sender.line.put(Command::Fragment(Bytes::new(), true))
     }
 }
 
 impl Drop for MessageWriter<'_> {
     fn drop(&mut self) {
         if !self.is_finished {
-            let _ = self.sender.put(Command::Close(CloseCode::INTERNAL, String::new()));
-        }
-    }
-}
-
-/// What the thread asks of the core.
-#[derive(Debug)]
-enum Command {
-    Send { kind: Kind, bytes: Bytes, compressed: Option<bool> },
-    Begin(Kind),
-    Fragment(Bytes, bool),
-    Close(CloseCode, String),
-}
-
-impl Command {
-    fn weight(&self) -> usize {
-        match self {
-            Self::Send { bytes, .. } | Self::Fragment(bytes, _) => bytes.len().max(MESSAGE_BYTES_MIN),
-            Self::Begin(_) | Self::Close(..) => MESSAGE_BYTES_MIN,
-        }
-    }
-}
-
-/// What thread and core share.
-#[derive(Debug, Default)]
-struct Line {
-    state: Mutex<LineState>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct LineState {
-    inbound: VecDeque<(Kind, Bytes)>,
-    inbound_bytes: usize,
-    /// The end of what comes in: in good order, or an error to be told once.
-    inbound_end: Option<Option<SocketError>>,
-    close: Option<CloseFrame>,
-    outbound: VecDeque<Command>,
-    outbound_bytes: usize,
-    outbound_end: Option<SocketError>,
-    receiver_gone: bool,
-    sender_gone: bool,
-    core: Option<Waker>,
-}
-
-impl Line {
-    /// Every change is complete before a call that could panic, so a poisoned lock is still good.
-    fn lock(&self) -> MutexGuard<'_, LineState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl LineState {
-    fn wake(&mut self) {
-        if let Some(core) = self.core.take() {
-            core.wake();
-        }
-    }
-}
-
-/// Tells the thread that nobody is there any more, however the core's side ends.
-struct Hold {
-    line: Arc<Line>,
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        let mut state = self.line.lock();
-        state.inbound_end.get_or_insert(Some(SocketError::Disconnected));
-        state.outbound_end.get_or_insert(SocketError::Disconnected);
-        drop(state);
-        self.line.changed.notify_all();
-    }
-}
-
-/// Begins a conversation on a thread; with the crew full it is refused before the handshake is answered.
-pub(crate) fn begin(run: Arc<SocketFn>, mut socket: CoreSocket) -> Result<Conversation, Response> {
-    let core: Core = socket.core().clone();
-    let line = Arc::new(Line::default());
-    let request = socket.take_request().map(|request: request::Request| request.copy_for_thread());
-    let (protocol, subprotocol) = (socket.protocol(), socket.subprotocol_static());
-    let (receiver, sender) = (Receiver { line: line.clone() }, Sender { line: line.clone() });
-    let mirror = WebSocket { request, protocol, subprotocol, receiver, sender };
-    match core.crew().run(move || run(mirror)) {
-        Ok(job) => Ok(Box::pin(Bridge { socket, hold: Hold { line }, job, outcome: None, command: None })),
-        Err(Full) => Err(full(&core.shared.counters)),
-    }
-}
-
-/// The core's side.
-struct Bridge {
-    socket: CoreSocket,
-    hold: Hold,
-    job: Offloaded<bool>,
-    outcome: Option<bool>,
-    /// Taken from the line, waits for room on the wire.
-    command: Option<Command>,
-}
-
-impl Future for Bridge {
-    type Output = Result<(), ()>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.get_mut().poll_all(cx).map(|failed| if failed { Err(()) } else { Ok(()) })
-    }
-}
-
-impl Bridge {
-    fn poll_all(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        if self.outcome.is_none()
-            && let Poll::Ready(done) = Pin::new(&mut self.job).poll(cx)
-        {
-            match done {
-                Ok(outcome) => self.outcome = Some(outcome),
-                Err(panicked) => resume_unwind(panicked.0),
-            }
-        }
-        let line = self.hold.line.clone();
-        let changed_in = self.receive(&line, cx);
-        let (changed_out, is_drained) = self.send(&line, cx);
-        if changed_in || changed_out {
-            line.changed.notify_all();
-        }
-        match self.outcome {
-            Some(outcome) if is_drained => Poll::Ready(outcome),
-            _ => Poll::Pending,
-        }
-    }
-
-    /// Hands over what has come, as far as there is room.
-    fn receive(&mut self, line: &Line, cx: &mut Context<'_>) -> bool {
-        let mut changed = false;
-        loop {
-            let mut state = line.lock();
-            if state.inbound_end.is_some() {
-                return changed;
-            }
-            if state.inbound_bytes >= LINE_BYTES_MAX && !state.receiver_gone {
-                state.core = Some(cx.waker().clone());
-                return changed;
-            }
-            drop(state);
-            let Poll::Ready(received) = self.socket.poll_recv(cx) else { return changed };
-            let mut state = line.lock();
-            changed = true;
-            match received {
-                Some(Ok(_)) if state.receiver_gone => {}
-                Some(Ok(message)) => {
-                    let kind = message.kind();
-                    let bytes = message.into_bytes();
-                    state.inbound_bytes += bytes.len().max(MESSAGE_BYTES_MIN);
-                    state.inbound.push_back((kind, bytes));
-                }
-                Some(Err(error)) => state.inbound_end = Some(Some(error)),
-                None => {
-                    state.close = self.socket.close_frame();
-                    state.inbound_end = Some(None);
-                }
-            }
-        }
-    }
-
-    /// Sends what the thread has left. Whether anything changed for it, and whether all is sent.
-    fn send(&mut self, line: &Line, cx: &mut Context<'_>) -> (bool, bool) {
-        let mut changed = false;
-        loop {
-            let command = match self.command.take() {
-                Some(command) => command,
-                None => {
-                    let mut state = line.lock();
-                    let Some(command) = state.outbound.pop_front() else {
-                        state.core = Some(cx.waker().clone());
-                        return (changed, true);
-                    };
-                    state.outbound_bytes -= command.weight();
-                    changed = true;
-                    command
-                }
-            };
-            let shared = self.socket.shared();
-            let outcome = match &command {
-                Command::Close(code, reason) => shared.close(Some(*code), reason),
-                _ => match shared.poll_room(cx) {
-                    Poll::Pending => {
-                        self.command = Some(command);
-                        return (changed, false);
-                    }
-                    Poll::Ready(Err(error)) => Err(error),
-                    Poll::Ready(Ok(())) => match command {
-                        Command::Send { kind, bytes, compressed } => {
-                            let mut outgoing = Outgoing::new(kind, bytes);
-                            outgoing.compressed = compressed;
-                            shared.write(outgoing)
-                        }
-                        Command::Begin(kind) => shared.begin(kind, true),
-                        Command::Fragment(bytes, last) => shared.write_fragment(&bytes, last),
-                        Command::Close(..) => Ok(()),
-                    },
-                },
-            };
-            if let Err(error) = outcome {
-                let mut state = line.lock();
-                state.outbound_end.get_or_insert(error);
-                state.outbound.clear();
-                changed = true;
-            }
+            let _ = self.sender.line.close(CloseCode::INTERNAL, "");
         }
     }
 }

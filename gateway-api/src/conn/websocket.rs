@@ -112,10 +112,13 @@ impl Driver {
         }
         let mut is_tired = true;
         for _ in 0..LEASES_PER_POLL_MAX {
+            let asked = self.wants_input();
             let received = self.receive(wire, cx);
             self.converse(cx);
             let again = self.flush(wire, cx);
-            if !received && !again {
+            // The handler may have taken what kept us from reading: then nobody else will wake us to go on.
+            let is_hungry = !asked && self.wants_input();
+            if !received && !again && !is_hungry {
                 is_tired = false;
                 break;
             }
@@ -136,13 +139,11 @@ impl Driver {
 
     /// Takes what has come, unless there is something before it that nobody has taken.
     fn receive<S: ByteStream>(&self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> bool {
-        let socket = &*self.socket;
-        let mut state = socket.state.borrow_mut();
-        // While output is blocked nothing is read (W-06): answers would only pile up.
-        if !state.wants_input() || (state.is_blocked && state.queued() >= socket.options.queue_bytes_max) {
+        if !self.wants_input() {
             wire.stream.pause_recv();
             return false;
         }
+        let mut state = self.socket.state.borrow_mut();
         match wire.stream.poll_recv(cx) {
             Poll::Pending => false,
             Poll::Ready(Ok(lease)) if !lease.is_empty() => {
@@ -154,6 +155,12 @@ impl Driver {
                 true
             }
         }
+    }
+
+    /// Whether further bytes are of use. While output is blocked nothing is read (W-06): answers would only pile up.
+    fn wants_input(&self) -> bool {
+        let state = self.socket.state.borrow();
+        state.wants_input() && !(state.is_blocked && state.queued() >= self.socket.options.queue_bytes_max)
     }
 
     /// The peer's side of the stream has ended.
@@ -205,20 +212,19 @@ impl Driver {
             }
             return false;
         }
-        if wire.stream.is_sending() {
-            match wire.stream.poll_sent(cx) {
-                Poll::Pending => {
-                    if !state.is_blocked {
-                        state.is_blocked = true;
-                        self.send_deadline = wire.send_allowance(state.queued());
-                    }
-                    return false;
+        // Also when nothing is in flight: a send that nobody waited for may have failed.
+        match wire.stream.poll_sent(cx) {
+            Poll::Pending => {
+                if !state.is_blocked {
+                    state.is_blocked = true;
+                    self.send_deadline = wire.send_allowance(state.queued());
                 }
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => {
-                    self.lose(&mut state);
-                    return true;
-                }
+                return false;
+            }
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => {
+                self.lose(&mut state);
+                return true;
             }
         }
         state.is_blocked = false;

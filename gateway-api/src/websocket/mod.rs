@@ -42,6 +42,7 @@ pub(crate) mod state;
 pub(crate) mod topic;
 pub(crate) mod upgrade;
 
+pub(crate) use self::outgoing::Cargo;
 pub use self::{
     error::SocketError,
     message::{Message, MessageBytes, Text},

@@ -86,10 +86,6 @@ impl WebSocket {
         self.shared().subprotocol
     }
 
-    pub(crate) fn subprotocol_static(&self) -> Option<&'static str> {
-        self.shared().subprotocol
-    }
-
     /// Whether permessage-deflate was agreed on.
     #[must_use]
     pub fn is_deflated(&self) -> bool {

@@ -4,7 +4,7 @@ use crate::websocket::message::{Message, MessageBytes};
 use bytes::Bytes;
 use ringgate_protocols::websocket::message::{Kind, Prepared as Frames};
 use ringgate_runtime::buffer::Lease;
-use std::{cell::RefCell, fmt, rc::Rc};
+use std::{fmt, sync::Arc};
 
 /// A message to be sent. Texts, bytes, received messages and prepared ones turn into it.
 ///
@@ -29,6 +29,40 @@ pub(crate) enum Content<'a> {
     Prepared(Prepared),
 }
 
+/// An [`Outgoing`] between a thread and a core.
+#[derive(Debug)]
+pub(crate) struct Cargo {
+    kind: Kind,
+    load: Load,
+    compressed: Option<bool>,
+}
+
+#[derive(Debug)]
+enum Load {
+    Bytes(Bytes),
+    Prepared(Prepared),
+}
+
+impl Cargo {
+    /// Bytes of the payload.
+    pub(crate) fn len(&self) -> usize {
+        match &self.load {
+            Load::Bytes(bytes) => bytes.len(),
+            Load::Prepared(prepared) => prepared.frames.payload().len(),
+        }
+    }
+}
+
+impl From<Cargo> for Outgoing<'_> {
+    fn from(cargo: Cargo) -> Self {
+        let content = match cargo.load {
+            Load::Bytes(bytes) => Content::Owned(bytes.into()),
+            Load::Prepared(prepared) => Content::Prepared(prepared),
+        };
+        Self { kind: cargo.kind, content, compressed: cargo.compressed }
+    }
+}
+
 impl<'a> Outgoing<'a> {
     /// A message of this kind. Text must be UTF-8: a peer closes with 1007 over one that is not.
     #[must_use]
@@ -40,13 +74,14 @@ impl<'a> Outgoing<'a> {
         Self { kind, content: Content::Borrowed(bytes), compressed: None }
     }
 
-    /// The payload, to leave the core.
-    pub(crate) fn into_bytes(self) -> Bytes {
-        match self.content {
-            Content::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
-            Content::Owned(bytes) => bytes.into_bytes(),
-            Content::Prepared(prepared) => Bytes::copy_from_slice(prepared.frames.borrow().payload()),
-        }
+    /// In a form that can pass between a thread and a core. Copies what is borrowed.
+    pub(crate) fn into_cargo(self) -> Cargo {
+        let load = match self.content {
+            Content::Borrowed(bytes) => Load::Bytes(Bytes::copy_from_slice(bytes)),
+            Content::Owned(bytes) => Load::Bytes(bytes.into_bytes()),
+            Content::Prepared(prepared) => Load::Prepared(prepared),
+        };
+        Cargo { kind: self.kind, load, compressed: self.compressed }
     }
 
     /// Insists on compression, or on none, whatever the length.
@@ -128,18 +163,18 @@ impl<'a> From<&'a Message> for Outgoing<'a> {
 
 impl From<&Prepared> for Outgoing<'_> {
     fn from(prepared: &Prepared) -> Self {
-        Self { kind: prepared.kind(), content: Content::Prepared(prepared.clone()), compressed: None }
+        prepared.clone().into()
     }
 }
 
 impl From<Prepared> for Outgoing<'_> {
     fn from(prepared: Prepared) -> Self {
-        Self { kind: prepared.kind(), content: Content::Prepared(prepared), compressed: None }
+        Self { kind: prepared.kind(), compressed: prepared.compressed, content: Content::Prepared(prepared) }
     }
 }
 
-/// A message framed once, and compressed once for each negotiated form, to be sent on many sockets of a core. A clone
-/// is the same message.
+/// A message framed once, and compressed once for each negotiated form, to be sent on many sockets of any core, and by
+/// any thread. A clone is the same message.
 ///
 /// ```
 /// use ringgate::websocket::{Prepared, WebSocket, SocketError};
@@ -153,40 +188,43 @@ impl From<Prepared> for Outgoing<'_> {
 /// ```
 #[derive(Clone)]
 pub struct Prepared {
-    pub(crate) frames: Rc<RefCell<Frames>>,
+    pub(crate) frames: Arc<Frames>,
+    /// As in [`Outgoing`].
+    compressed: Option<bool>,
 }
 
 impl Prepared {
     /// A text message.
     #[must_use]
     pub fn text(text: &str) -> Self {
-        Self::of(Frames::new(Kind::Text, text.as_bytes()))
+        Self::of(Kind::Text, text.as_bytes())
     }
 
     /// A binary message.
     #[must_use]
     pub fn binary(bytes: &[u8]) -> Self {
-        Self::of(Frames::new(Kind::Binary, bytes))
+        Self::of(Kind::Binary, bytes)
     }
 
-    pub(crate) fn of(frames: Frames) -> Self {
-        Self { frames: Rc::new(RefCell::new(frames)) }
+    fn of(kind: Kind, bytes: &[u8]) -> Self {
+        Self { frames: Arc::new(Frames::new(kind, bytes)), compressed: None }
     }
 
     /// Text or binary.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        self.frames.borrow().kind()
+        self.frames.kind()
     }
 }
 
 impl From<Outgoing<'_>> for Prepared {
     fn from(outgoing: Outgoing<'_>) -> Self {
-        match outgoing.content {
-            Content::Borrowed(bytes) => Self::of(Frames::new(outgoing.kind, bytes)),
-            Content::Owned(bytes) => Self::of(Frames::new(outgoing.kind, &bytes)),
+        let prepared = match outgoing.content {
+            Content::Borrowed(bytes) => Self::of(outgoing.kind, bytes),
+            Content::Owned(bytes) => Self::of(outgoing.kind, &bytes),
             Content::Prepared(prepared) => prepared,
-        }
+        };
+        Self { compressed: outgoing.compressed, ..prepared }
     }
 }
 

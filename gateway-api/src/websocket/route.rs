@@ -68,8 +68,8 @@ where
     R: SocketOutcome,
 {
     fn into_route(self) -> WebSocketRoute {
-        let run: Arc<blocking::websocket::SocketFn> = Arc::new(move |socket| self(socket).is_failure());
-        WebSocketRoute::new(Box::new(move |socket| blocking::websocket::begin(run.clone(), socket)))
+        let run: Arc<blocking::bridge::SocketFn> = Arc::new(move |socket| self(socket).is_failure());
+        WebSocketRoute::new(Box::new(move |socket| blocking::bridge::begin(run.clone(), socket)))
     }
 }
 

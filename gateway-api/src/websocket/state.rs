@@ -374,10 +374,10 @@ impl State {
         compress: Option<bool>,
         droppable: bool,
     ) -> Result<(), SocketError> {
-        let mut frames = prepared.frames.borrow_mut();
+        let frames = &prepared.frames;
         let compress = compress.unwrap_or_else(|| frames.payload().len() >= options.compress_bytes_min);
         let pool = &mut hub.workshop.borrow_mut().pool;
-        let frame = match self.machine.send_prepared(&mut frames, compress, pool) {
+        let frame = match self.machine.send_prepared(frames, compress, pool) {
             Ok(frame) => frame,
             Err(Misuse::MessageUnfinished) => {
                 // Behind the fragments; plain, because it does not pass through the window in its turn.

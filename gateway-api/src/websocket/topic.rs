@@ -9,7 +9,6 @@ use crate::{
         socket::Socket,
     },
 };
-use ringgate_protocols::websocket::message::Prepared as Frames;
 use ringgate_runtime::mesh::MeshEnd;
 use std::{
     cell::RefCell,
@@ -26,7 +25,7 @@ pub(crate) const BROADCASTS_MAX: usize = 256;
 #[derive(Clone)]
 pub(crate) struct Broadcast {
     topic: Arc<str>,
-    frames: Frames,
+    message: Prepared,
 }
 
 /// One core's topics, and the way to those of the other cores.
@@ -62,11 +61,11 @@ impl Hub {
         async move {
             loop {
                 let (_, broadcast) = end.recv().await;
-                let Broadcast { topic, frames } = *broadcast;
+                let Broadcast { topic, message } = *broadcast;
                 let Some(hub) = hub.upgrade() else { return };
                 let inner = hub.topics.known.borrow().get(&topic).and_then(Weak::upgrade);
                 if let Some(inner) = inner {
-                    inner.deliver(&Prepared::of(frames));
+                    inner.deliver(&message);
                 }
             }
         }
@@ -157,7 +156,7 @@ impl Topic {
         self.enter(sender.shared())
     }
 
-    fn enter(&self, socket: &Rc<Socket>) -> Subscription {
+    pub(crate) fn enter(&self, socket: &Rc<Socket>) -> Subscription {
         let mut members = self.inner.members.borrow_mut();
         let place = match members.free.pop() {
             Some(place) => place,
@@ -181,9 +180,8 @@ impl Topic {
             shared.counters.websocket_broadcasts.up();
         }
         let Some(mesh) = mesh.filter(|mesh| mesh.cores() > 1) else { return taken };
-        let frames = prepared.frames.borrow().clone();
         for core in (0..mesh.cores()).filter(|core| *core != mesh.core()) {
-            let broadcast = Box::new(Broadcast { topic: self.inner.name.clone(), frames: frames.clone() });
+            let broadcast = Box::new(Broadcast { topic: self.inner.name.clone(), message: prepared.clone() });
             // A core that is gone has no subscribers.
             let _ = mesh.send(core, broadcast).await;
         }

@@ -1,5 +1,7 @@
 //! Messages: what the application sees of the frames, and frames made once for many connections.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 
 use crate::span::Span;
@@ -85,9 +87,16 @@ pub struct Prepared {
     plain: Bytes,
     /// Bytes of the header of `plain`.
     header: usize,
-    /// At most one for each window size.
-    compressed: Vec<(Variant, Bytes)>,
+    /// Made with the first of them.
+    compressed: OnceLock<Box<Compressed>>,
 }
+
+/// One for each size of the window, once somebody wanted it. Nobody waits for another core that makes one: who comes
+/// while it is made makes it once more.
+type Compressed = [OnceLock<Bytes>; 7];
+
+/// The smallest window that a server compresses for.
+const WINDOW_BITS_MIN: u8 = 9;
 
 impl Prepared {
     /// Frames `payload`, which must be UTF-8 if `kind` is text.
@@ -95,7 +104,7 @@ impl Prepared {
     /// ```
     /// use ringgate_protocols::websocket::deflate::Pool;
     /// use ringgate_protocols::websocket::message::{Kind, Prepared, Variant};
-    /// let mut hello = Prepared::new(Kind::Text, b"Hello");
+    /// let hello = Prepared::new(Kind::Text, b"Hello");
     /// assert_eq!(&hello.frame(Variant::Plain, &mut Pool::default())[..], b"\x81\x05Hello");
     /// ```
     #[must_use]
@@ -104,7 +113,7 @@ impl Prepared {
         let mut plain = Vec::with_capacity(payload.len() + header.encoded_bytes());
         header.encode(&mut plain);
         plain.extend_from_slice(payload);
-        Self { kind, plain: plain.into(), header: header.encoded_bytes(), compressed: Vec::new() }
+        Self { kind, plain: plain.into(), header: header.encoded_bytes(), compressed: OnceLock::new() }
     }
 
     /// Text or binary.
@@ -121,26 +130,33 @@ impl Prepared {
 
     /// The frame in the form asked for; compressed now if no connection wanted this form before. A payload that does not
     /// shrink stays plain: compression is a choice per message (RFC 7692 section 6).
-    pub fn frame(&mut self, variant: Variant, pool: &mut Pool) -> Bytes {
+    ///
+    /// # Panics
+    /// When asked for a window that no connection negotiates: beyond 9 to 15 bits.
+    pub fn frame(&self, variant: Variant, pool: &mut Pool) -> Bytes {
         let Variant::Deflate { window_bits } = variant else { return self.plain.clone() };
-        if let Some((_, bytes)) = self.compressed.iter().find(|(made, _)| *made == variant) {
-            return bytes.clone();
+        let place = &self.compressed.get_or_init(Box::default)[usize::from(window_bits - WINDOW_BITS_MIN)];
+        if let Some(frame) = place.get() {
+            return frame.clone();
         }
+        let frame = self.compress(window_bits, pool);
+        let _ = place.set(frame.clone());
+        frame
+    }
+
+    fn compress(&self, window_bits: u8, pool: &mut Pool) -> Bytes {
         let mut shrunk = Vec::new();
         let mut deflater = pool.take_deflater(window_bits);
         deflater.deflate(self.payload(), &mut shrunk, true);
         pool.give_deflater(deflater);
-        let bytes = if shrunk.len() < self.payload().len() {
-            let header = frame_header(self.kind, shrunk.len(), true);
-            let mut frame = Vec::with_capacity(header.encoded_bytes() + shrunk.len());
-            header.encode(&mut frame);
-            frame.extend_from_slice(&shrunk);
-            frame.into()
-        } else {
-            self.plain.clone()
-        };
-        self.compressed.push((variant, bytes));
-        self.compressed[self.compressed.len() - 1].1.clone()
+        if shrunk.len() >= self.payload().len() {
+            return self.plain.clone();
+        }
+        let header = frame_header(self.kind, shrunk.len(), true);
+        let mut frame = Vec::with_capacity(header.encoded_bytes() + shrunk.len());
+        header.encode(&mut frame);
+        frame.extend_from_slice(&shrunk);
+        frame.into()
     }
 }
 

@@ -33,6 +33,8 @@ impl Default for DeflateConfig {
 pub struct Negotiated {
     /// What holds from now on.
     pub parameters: Parameters,
+    /// The answer says `server_max_window_bits`: it must when the offer did, also for the whole window (section 7.1.2.1).
+    server_bits_told: bool,
     /// The answer says `client_max_window_bits`, which it may only if the offer did.
     client_bits_told: bool,
 }
@@ -47,7 +49,7 @@ impl std::fmt::Display for Negotiated {
         if self.parameters.client_no_context_takeover {
             f.write_str("; client_no_context_takeover")?;
         }
-        if self.parameters.server_window_bits < 15 {
+        if self.server_bits_told {
             write!(f, "; server_max_window_bits={}", self.parameters.server_window_bits)?;
         }
         if self.client_bits_told {
@@ -128,7 +130,8 @@ fn judge(offer: &[u8], config: &DeflateConfig) -> Option<Negotiated> {
         server_window_bits,
         client_window_bits,
     };
-    Some(Negotiated { parameters, client_bits_told })
+    let server_bits_told = met.server_window_bits.is_some() || server_window_bits < 15;
+    Some(Negotiated { parameters, server_bits_told, client_bits_told })
 }
 
 /// 8 to 15, "a decimal integer value without leading zeroes" (section 7.1.2.1).

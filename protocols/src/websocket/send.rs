@@ -79,7 +79,7 @@ impl Connection {
     ///
     /// # Panics
     /// In the client role.
-    pub fn send_prepared(&mut self, message: &mut Prepared, compress: bool, pool: &mut Pool) -> Result<Bytes, Misuse> {
+    pub fn send_prepared(&mut self, message: &Prepared, compress: bool, pool: &mut Pool) -> Result<Bytes, Misuse> {
         assert!(self.keys.is_none(), "a client's frames carry a mask of their own");
         self.may_begin()?;
         let variant = if compress { self.variant() } else { Variant::Plain };

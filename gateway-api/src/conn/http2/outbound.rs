@@ -110,6 +110,8 @@ struct OutboundState {
     taken: usize,
     trailers: Option<Box<HeaderMap>>,
     end: Option<Result<(), BodyError>>,
+    /// The stream is over, and not all of this has gone out.
+    is_lost: bool,
     /// The task that makes the body waits for room.
     maker: Option<Waker>,
 }
@@ -162,9 +164,21 @@ impl Outbound {
         state.fresh.len() + state.taken
     }
 
-    /// Tunnel: ready when everything has gone out.
-    pub(crate) fn poll_empty(&self, cx: &Context<'_>) -> Poll<()> {
-        self.poll_room(1, cx)
+    /// Tunnel: ready when everything has gone out, or never will.
+    pub(crate) fn poll_empty(&self, cx: &Context<'_>) -> Poll<Result<(), BodyError>> {
+        if self.inner.borrow().is_lost {
+            return Poll::Ready(Err(BodyError::Disconnected));
+        }
+        self.poll_room(1, cx).map(Ok)
+    }
+
+    /// Driver: the stream of a tunnel is over. Who waits for its bytes to go out is told.
+    pub(crate) fn lose(&self) {
+        let mut state = self.inner.borrow_mut();
+        state.is_lost = state.end != Some(Ok(())) || state.fresh.len() + state.taken > 0;
+        let maker = state.maker.take();
+        drop(state);
+        maker.into_iter().for_each(Waker::wake);
     }
 
     /// Tunnel: the end, good or bad. False when it has been ended before.

@@ -192,12 +192,13 @@ impl Driver {
                 // Too late when the response has begun: then nobody waits for it.
                 let _ = self.machine.send_interim(self.buf.tail(), *key, StatusCode::CONTINUE, []);
             }
-            // The client is not judged while nobody reads, nor while it may not send: before it was invited, and when
+            // A tunnel may be silent; its own protocol judges that. The client is not judged while nobody reads, nor while it may not send: before it was invited, and when
             // windows may be shut for want of a reader. They are given back when half of them is free at the latest, so
             // below that there is room for certain.
             let unread = inbound.unread(cx) as u64;
             let limits = &config.limits.http2;
-            let may_send = !live.expects_continue
+            let may_send = live.tunnel.is_none()
+                && !live.expects_continue
                 && !inbound.is_abandoned()
                 && unread * 2 < u64::from(limits.stream_window_bytes)
                 && self.machine.held_bytes() * 2 < u64::from(limits.unread_bytes_max);

@@ -130,6 +130,7 @@ impl Live {
         if self.tunnel.is_some()
             && let Some(task) = self.task.take()
         {
+            self.outbound.iter().for_each(|outbound| outbound.lose());
             task.detach();
         }
     }

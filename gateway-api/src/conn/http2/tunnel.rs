@@ -52,7 +52,7 @@ impl ByteStream for Tunnel {
     }
 
     fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.outbound.poll_empty(cx).map(Ok)
+        self.outbound.poll_empty(cx).map_err(Into::into)
     }
 
     fn shutdown_write(&mut self) {
