@@ -5,7 +5,7 @@ use crate::{
     dispatch::{Begun, Outcome},
     error::BodyError,
     features::Features,
-    request::{HeadBytes, Link, Request},
+    request::{Link, Request},
     response::{Payload, Response},
     site::Site,
     stream::Chunk,
@@ -109,7 +109,7 @@ impl Answer {
         core.handle().catch_up();
         let mut request = core.shared.requests.take();
         *request.head_mut() = head;
-        request.locate(HeadBytes::Lease(Lease::from_vec(bytes)), 0);
+        request.locate(&Lease::from_vec(bytes), 0);
         let origin = parts.extensions.get::<Origin>();
         let link = Link {
             core: core.clone(),
