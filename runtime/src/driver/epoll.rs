@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags};
 
 use crate::buffer::{ReceivePool, SendBuf};
-use crate::driver::slot::{End, Key, Repeating, SEND_PIECES_MAX, Sending, Slot, Sockets};
+use crate::driver::slot::{End, INBOUND_LEASES_MAX, Key, Repeating, SEND_PIECES_MAX, Sending, Slot, Sockets};
 use crate::driver::{Close, Driver, DriverCounters, DriverReport, add, socket};
 use crate::sys::address::Address;
 use crate::sys::wake::WakeCell;
@@ -125,6 +125,9 @@ impl Epoll {
                 add(&self.counters.receives, 1);
                 add(&self.counters.receive_bytes, u64::from(length));
                 slot.arrived(self.pool.lend(buffer, length));
+                if length == self.pool.buffer_bytes() {
+                    self.receive_more(slot);
+                }
                 if slot.is_behind() {
                     add(&self.counters.pauses, 1);
                     slot.receiving = Repeating::Idle;
@@ -138,6 +141,31 @@ impl Epoll {
             }
         }
         self.register_for(sockets, key);
+    }
+
+    /// A buffer was filled to its end, so there is more: one call for as much of it as the slot may hold.
+    fn receive_more(&self, slot: &mut Slot) {
+        let Some(fd) = &slot.fd else { return };
+        let room = INBOUND_LEASES_MAX - slot.inbound();
+        let receive = |parts: &mut [io::IoSliceMut<'_>]| match parts {
+            [] => Err(Errno::AGAIN),
+            parts => rustix::io::readv(fd, parts),
+        };
+        match self.pool.fill_several::<INBOUND_LEASES_MAX, Errno>(room, receive) {
+            Ok(leases) => {
+                for lease in leases.into_iter().flatten() {
+                    add(&self.counters.receives, 1);
+                    add(&self.counters.receive_bytes, lease.len() as u64);
+                    slot.arrived(lease);
+                }
+            }
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            // A reset is told once.
+            Err(errno) => {
+                slot.receiving = Repeating::Idle;
+                slot.ended(End::Failed(errno));
+            }
+        }
     }
 
     /// Registers for what the slot's states ask for. Reading stays registered while idle: level-triggered readiness of
