@@ -243,7 +243,7 @@ mod tests {
         };
         let leases: Vec<Lease> = pool.fill_several::<4, ()>(3, fill).expect("filled").into_iter().flatten().collect();
         assert_eq!(leases.iter().map(|lease| lease.len()).collect::<Vec<_>>(), [64, 36]);
-        assert_eq!(leases.concat(), text);
+        assert_eq!(leases.iter().flat_map(|lease| lease.to_vec()).collect::<Vec<_>>(), text);
         assert_eq!((pool.lent(), pool.free()), (2, 6));
         assert!(pool.fill_several::<4, ()>(4, |_| Err(())).is_err());
         assert_eq!(pool.free(), 6);

@@ -38,9 +38,10 @@ use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use crate::buffer::{ReceivePool, SendBuf};
-use crate::driver::slot::{End, Key, Repeating, SEND_PIECES_MAX, Sending, Sockets};
+use crate::buffer::{Lease, ReceivePool, SendBuf};
+use crate::driver::slot::{End, INBOUND_LEASES_MAX, Key, Repeating, SEND_PIECES_MAX, Sending, Sockets};
 use crate::driver::{Close, Driver, DriverCounters, DriverReport, add, socket};
 use crate::sys::address::Address;
 use crate::sys::wake::WakeCell;
@@ -84,6 +85,8 @@ const fn key_of(user_data: u64) -> Key {
 const BUFFER_GROUP: u16 = 0;
 /// `IORING_RECV_MULTISHOT`, which the crate sets only on `RecvMulti`.
 const RECV_MULTISHOT: u16 = 2;
+/// `IORING_RECVSEND_BUNDLE`, which the crate sets only on operations without a length.
+const RECV_BUNDLE: u16 = 16;
 /// Completions that one non-blocking pass may harvest: a kernel since 6.13 runs at most `max(20, wanted)` task works.
 const HARVEST: usize = 64;
 /// How long `Drop` waits for the kernel to let go of memory.
@@ -153,6 +156,9 @@ struct BufferRing {
     tail: u16,
     /// Buffers in the kernel's hands.
     posted: u16,
+    /// The buffer of each entry, and the entry of each buffer: a bundle names only its first.
+    buffers: Box<[u16]>,
+    places: Box<[u16]>,
     pool: Rc<ReceivePool>,
 }
 
@@ -165,7 +171,26 @@ impl BufferRing {
         // SAFETY: the layout has a size above zero, a pool has at least two buffers.
         let entries = unsafe { alloc_zeroed(layout) };
         let Some(entries) = NonNull::new(entries.cast()) else { handle_alloc_error(layout) };
-        Self { entries, layout, mask: count - 1, tail: 0, posted: 0, pool }
+        let none = || (0..count).collect();
+        Self { entries, layout, mask: count - 1, tail: 0, posted: 0, buffers: none(), places: none(), pool }
+    }
+
+    /// Takes back `bytes` that the kernel has put into `first` and, if they are more than it holds, into the buffers
+    /// posted behind it.
+    fn take(&mut self, first: u16, bytes: u32, mut taken: impl FnMut(Lease)) {
+        let size = self.pool.buffer_bytes();
+        let mut place = self.places[usize::from(first)];
+        let mut left = bytes;
+        loop {
+            let length = left.min(size);
+            self.posted -= 1;
+            taken(self.pool.lend(self.buffers[usize::from(place)], length));
+            left -= length;
+            if left == 0 {
+                return;
+            }
+            place = (place + 1) & self.mask;
+        }
     }
 
     /// Posts all free buffers; one store publishes them.
@@ -178,6 +203,8 @@ impl BufferRing {
             entry.set_addr(self.pool.address(buffer).as_ptr() as u64);
             entry.set_len(self.pool.buffer_bytes());
             entry.set_bid(buffer);
+            self.buffers[usize::from(self.tail & self.mask)] = buffer;
+            self.places[usize::from(buffer)] = self.tail & self.mask;
             self.tail = self.tail.wrapping_add(1);
             self.posted += 1;
         }
@@ -242,6 +269,8 @@ pub(crate) struct Uring {
     /// Reused: completions copied out of the queue before they are looked at.
     harvest: Vec<(u64, i32, u32)>,
     operations_in_flight: usize,
+    /// Bytes that one receive may take together; 0 where the kernel hands over one buffer at a time.
+    bundle_bytes: u32,
     tier: String,
     counters: Arc<DriverCounters>,
 }
@@ -249,7 +278,7 @@ pub(crate) struct Uring {
 impl Uring {
     /// Sets the ring up on the thread that will use it, with the best flags the kernel takes.
     pub(crate) fn new(config: RingConfig, pool: &Rc<ReceivePool>, wake: &Arc<WakeCell>) -> Result<Self, Unavailable> {
-        let (ring, tier) = set_up(config)?;
+        let (mut ring, tier) = set_up(config)?;
         let mut buffers = BufferRing::new(Rc::clone(pool));
         // SAFETY: the ring of entries is page-aligned, has exactly `buffers` entries and lives until the ring is closed.
         let registered = unsafe {
@@ -262,6 +291,8 @@ impl Uring {
         };
         registered.map_err(|error| Unavailable::new("registering the buffer ring", &error))?;
         buffers.replenish();
+        let bundle_bytes = pool.buffer_bytes() * INBOUND_LEASES_MAX as u32;
+        let bundle_bytes = if takes_bundles(&mut ring, &mut buffers, bundle_bytes) { bundle_bytes } else { 0 };
         Ok(Self {
             ring: std::mem::ManuallyDrop::new(ring),
             buffers: std::mem::ManuallyDrop::new(buffers),
@@ -274,6 +305,7 @@ impl Uring {
             backlog: VecDeque::new(),
             harvest: Vec::new(),
             operations_in_flight: 0,
+            bundle_bytes,
             tier,
             counters: Arc::default(),
         })
@@ -433,18 +465,21 @@ impl Uring {
     }
 
     fn received(&mut self, sockets: &mut Sockets, key: Key, result: i32, flags: u32) {
-        // A late completion gives its buffer back before anything else.
-        let lease = cqueue::buffer_select(flags).map(|buffer| {
-            self.buffers.posted -= 1;
-            self.buffers.pool.lend(buffer, result.max(0) as u32)
-        });
-        let Some(slot) = sockets.get(key) else { return };
+        let mut slot = sockets.get(key);
+        let buffer = cqueue::buffer_select(flags);
+        if let Some(buffer) = buffer {
+            // A late completion gives its buffers back.
+            self.buffers.take(buffer, result.max(0) as u32, |lease| match &mut slot {
+                Some(slot) if !lease.is_empty() => slot.arrived(lease),
+                _ => {}
+            });
+        }
+        let Some(slot) = slot else { return };
         let more = cqueue::more(flags);
-        match (result, lease) {
-            (1.., Some(lease)) => {
+        match (result, buffer) {
+            (1.., Some(_)) => {
                 add(&self.counters.receives, 1);
-                add(&self.counters.receive_bytes, lease.len() as u64);
-                slot.arrived(lease);
+                add(&self.counters.receive_bytes, result as u64);
             }
             (0, _) => slot.ended(End::Finished),
             (result, _) => match Errno::from_raw_os_error(-result) {
@@ -629,6 +664,44 @@ fn vectored(sending: &mut Sending) -> *const libc::msghdr {
     header
 }
 
+/// A multishot receive; with `bundle_bytes` each completion may span several buffers, up to so many bytes.
+fn receive(fd: &OwnedFd, bundle_bytes: u32) -> squeue::Entry {
+    let bundle = if bundle_bytes > 0 { RECV_BUNDLE } else { 0 };
+    opcode::Recv::new(Fd(fd.as_raw_fd()), std::ptr::null_mut(), bundle_bytes)
+        .ioprio(RECV_MULTISHOT | bundle)
+        .buf_group(BUFFER_GROUP)
+        .build()
+        .flags(squeue::Flags::BUFFER_SELECT)
+}
+
+/// Whether a multishot receive may fill several buffers, and lets itself be bounded. It may since 6.10, but only 6.17
+/// knows the bound (without it one connection could take all buffers), and releases before had faults; older ones refuse
+/// the length. So a pair of sockets is asked.
+fn takes_bundles(ring: &mut IoUring, buffers: &mut BufferRing, bundle_bytes: u32) -> bool {
+    let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+    let Ok((near, far)) = pair else { return false };
+    if rustix::io::write(&far, b"?") != Ok(1) {
+        return false;
+    }
+    drop(far);
+    // SAFETY: the operation refers to the buffers alone, which outlive the ring; its socket is at its end, so that it has
+    // ended when a completion without MORE has come.
+    let pushed = unsafe { ring.submission().push(&receive(&near, bundle_bytes)) };
+    let mut is_bundled = false;
+    let mut has_ended = pushed.is_err();
+    while !has_ended && ring.submit_and_wait(1).is_ok() {
+        for entry in ring.completion() {
+            if let Some(buffer) = cqueue::buffer_select(entry.flags()) {
+                is_bundled |= entry.result() == 1;
+                buffers.take(buffer, entry.result().max(0) as u32, drop);
+            }
+            has_ended |= !cqueue::more(entry.flags());
+        }
+    }
+    buffers.replenish();
+    is_bundled
+}
+
 /// Tries the flags best first and drops them one by one, newest first, as the kernel refuses them.
 fn set_up(config: RingConfig) -> Result<(IoUring, String), Unavailable> {
     type Apply = fn(&mut io_uring::Builder);
@@ -724,11 +797,7 @@ impl Driver for Uring {
         let Some(fd) = slot.fd.as_ref().filter(|_| slot.receiving == Repeating::Idle && slot.end.is_none()) else {
             return;
         };
-        let receive = opcode::Recv::new(Fd(fd.as_raw_fd()), std::ptr::null_mut(), 0)
-            .ioprio(RECV_MULTISHOT)
-            .buf_group(BUFFER_GROUP)
-            .build()
-            .flags(squeue::Flags::BUFFER_SELECT);
+        let receive = receive(fd, self.bundle_bytes);
         slot.receiving = Repeating::Armed;
         slot.operations += 1;
         self.push(receive.user_data(user_data(Tag::Receive, key)));
@@ -838,8 +907,9 @@ impl Driver for Uring {
         DriverReport {
             driver: "io_uring",
             line: format!(
-                "driver io_uring, {}, multishot accept and receive, {} buffers of {} bytes",
+                "driver io_uring, {}, multishot accept and receive{}, {} buffers of {} bytes",
                 self.tier,
+                if self.bundle_bytes > 0 { " in bundles" } else { "" },
                 self.buffers.pool.buffers(),
                 self.buffers.pool.buffer_bytes()
             ),
