@@ -96,6 +96,8 @@ pub(crate) struct Slot {
     pub(crate) send_error: Option<Errno>,
     /// epoll: what the descriptor is registered for (bits of the driver's own choosing).
     pub(crate) interest: u8,
+    /// epoll: the last receive took more than one buffer; the next one asks for as much.
+    pub(crate) is_bulky: bool,
     /// What has arrived, first to last. The first stands in the slot itself: usually there is no other.
     first: Option<Lease>,
     #[expect(clippy::box_collection, reason = "an idle connection pays 8 bytes for it, not 32")]
