@@ -18,7 +18,6 @@ use ringgate_runtime::{buffer::SendBuf, net::ByteStream, time::Instant};
 use std::{
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
@@ -27,14 +26,14 @@ use std::{
 /// Received pieces that one poll takes in; then the other connections of the core have their turn.
 const LEASES_PER_POLL_MAX: usize = 8;
 
-/// The same as [`serve`], in memory of its own: a connection without a WebSocket does not pay for it.
-#[expect(clippy::boxed_local, reason = "unboxed it would be part of the connection's future")]
+/// The same as [`serve`]. Its future takes no more room in the connection's than HTTP/1 took before.
+#[expect(clippy::boxed_local, reason = "its maker holds it in a box")]
 pub(crate) fn begin<S: ByteStream>(
     wire: &mut Wire<S>,
     upgrade: Box<(Upgrade, SendBuf)>,
-) -> Pin<Box<impl Future<Output = Next> + use<'_, S>>> {
+) -> impl Future<Output = Next> + use<'_, S> {
     let (upgrade, buf) = *upgrade;
-    Box::pin(serve(wire, upgrade, buf))
+    serve(wire, upgrade, buf)
 }
 
 /// Holds a conversation to its end. `buf` leaves ahead of everything: the response that accepted the handshake.
@@ -301,5 +300,19 @@ impl Driver {
         self.flush(wire, cx);
         self.converse(cx);
         Ok(())
+    }
+}
+#[cfg(test)]
+mod sizes {
+    #[test]
+    fn print() {
+        use crate::websocket::{socket::Socket, state::State, WebSocket};
+        eprintln!("State {} Socket {} Driver {} WebSocket {} machine {} input {} SendBuf {} Link {}", size_of::<State>(), size_of::<Socket>(), size_of::<super::Driver>(), size_of::<WebSocket>(), size_of::<ringgate_protocols::websocket::connection::Connection>(), size_of::<crate::conn::input::Input>(), size_of::<super::SendBuf>(), size_of::<crate::request::Link>());
+        eprintln!("Wire {} close {:?} waker {}", size_of::<super::Wire<ringgate_runtime::net::SocketStream>>(), size_of::<Option<Box<u8>>>(), size_of::<Option<std::task::Waker>>());
+        let f = |w: crate::conn::wire::Wire<ringgate_runtime::net::SocketStream>| { crate::conn::serve(w, [0u64; 3]) };
+        fn so<A, F: FnOnce(A) -> R, R>(_: &F) -> usize { size_of::<R>() }
+        eprintln!("serve {}", so(&f));
+        let g = |mut s: WebSocket| async move { while let Some(m) = s.recv().await { if s.send(m?).await.is_err() { break; } } Ok::<(), crate::websocket::SocketError>(()) };
+        eprintln!("conversation {}", so(&g));
     }
 }
