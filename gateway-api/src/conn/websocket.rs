@@ -8,8 +8,8 @@ use crate::{
     },
     websocket::{
         CloseCode, SocketError,
-        socket::{Socket, milliseconds, remember},
-        state::{End, State},
+        socket::{Socket, milliseconds},
+        state::{End, State, remember},
         upgrade::{Conversation, Upgrade},
     },
 };
@@ -60,20 +60,18 @@ pub(crate) fn serve<S: ByteStream>(
     let mut driver = Driver {
         socket,
         conversation: Some(conversation),
-        armed: Instant::default(),
         send_deadline: Instant::default(),
         grace: None,
         is_draining: false,
         is_shut: false,
     };
+    wire.deadline = Instant::default();
     poll_fn(move |cx| driver.poll(wire, cx))
 }
 
 struct Driver {
     socket: Rc<Socket>,
     conversation: Option<Conversation>,
-    /// When the timer fires; mostly earlier than it need, so that it is not moved with every message.
-    armed: Instant,
     send_deadline: Instant,
     /// The connection is over: until then the handler may end by itself.
     grace: Option<Instant>,
@@ -94,7 +92,7 @@ impl Drop for Driver {
         state.is_gone = true;
         state.finish(SocketError::Disconnected);
         state.driver = None;
-        let wakers = [state.receiver.take(), state.sender.take()];
+        let wakers = [state.receiver.take(), state.take_sender()];
         drop(state);
         wakers.into_iter().flatten().for_each(std::task::Waker::wake);
     }
@@ -224,7 +222,7 @@ impl Driver {
         state.collect(&core);
         let buf = std::mem::take(&mut state.out);
         wire.send(buf);
-        let sender = state.sender.take();
+        let sender = state.take_sender();
         drop(state);
         sender.into_iter().for_each(|sender| sender.wake());
         false
@@ -250,8 +248,8 @@ impl Driver {
                 self.grace.get_or_insert_with(|| wire.now() + time);
             }
             let Some(next) = self.deadline() else { return Poll::Pending };
-            if next < self.armed || self.armed <= wire.now() {
-                self.armed = next;
+            // The timer mostly fires earlier than it need, so that it is not moved with every message.
+            if next < wire.deadline || wire.deadline <= wire.now() {
                 wire.deadline = next;
                 if wire.poll_deadline(cx).is_pending() {
                     return Poll::Pending;
@@ -300,19 +298,5 @@ impl Driver {
         self.flush(wire, cx);
         self.converse(cx);
         Ok(())
-    }
-}
-#[cfg(test)]
-mod sizes {
-    #[test]
-    fn print() {
-        use crate::websocket::{socket::Socket, state::State, WebSocket};
-        eprintln!("State {} Socket {} Driver {} WebSocket {} machine {} input {} SendBuf {} Link {}", size_of::<State>(), size_of::<Socket>(), size_of::<super::Driver>(), size_of::<WebSocket>(), size_of::<ringgate_protocols::websocket::connection::Connection>(), size_of::<crate::conn::input::Input>(), size_of::<super::SendBuf>(), size_of::<crate::request::Link>());
-        eprintln!("Wire {} close {:?} waker {}", size_of::<super::Wire<ringgate_runtime::net::SocketStream>>(), size_of::<Option<Box<u8>>>(), size_of::<Option<std::task::Waker>>());
-        let f = |w: crate::conn::wire::Wire<ringgate_runtime::net::SocketStream>| { crate::conn::serve(w, [0u64; 3]) };
-        fn so<A, F: FnOnce(A) -> R, R>(_: &F) -> usize { size_of::<R>() }
-        eprintln!("serve {}", so(&f));
-        let g = |mut s: WebSocket| async move { while let Some(m) = s.recv().await { if s.send(m?).await.is_err() { break; } } Ok::<(), crate::websocket::SocketError>(()) };
-        eprintln!("conversation {}", so(&g));
     }
 }

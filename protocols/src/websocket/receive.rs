@@ -243,7 +243,7 @@ impl Connection {
                 self.charge(1, around)?;
                 // 5.5.3: only the latest ping need be answered. After our own Close nothing is said any more.
                 if self.state == State::Open {
-                    self.pong = Some((&*body).into());
+                    self.pong = Some(Box::new(body.to_vec()));
                 }
                 Event::Ping(span)
             }

@@ -43,7 +43,10 @@ impl Piece {
 #[derive(Debug, Default)]
 pub struct SendBuf {
     head: Vec<u8>,
-    #[expect(clippy::box_collection, reason = "whoever holds an empty one, and idle connections do, pays 8 bytes, not 24")]
+    #[expect(
+        clippy::box_collection,
+        reason = "whoever holds an empty one, and idle connections do, pays 8 bytes, not 24"
+    )]
     rest: Option<Box<Vec<Piece>>>,
 }
 

@@ -111,7 +111,9 @@ impl Epoll {
         }
         let received = match slot.is_bulky {
             // A buffer that is filled to its end says that there is more.
-            false => self.receive_one(slot).and_then(|is_full| if is_full { self.receive_several(slot) } else { Ok(()) }),
+            false => {
+                self.receive_one(slot).and_then(|is_full| if is_full { self.receive_several(slot) } else { Ok(()) })
+            }
             true => self.receive_several(slot),
         };
         match received {
