@@ -22,6 +22,7 @@ const SEEDS: u64 = 200;
 const KERNELS: [(DriverChoice, &[RingFeature]); 6] = [
     (DriverChoice::IoUring, &[]),
     (DriverChoice::IoUring, &[RingFeature::SilentSends]),
+    (DriverChoice::IoUring, &[RingFeature::Bundles]),
     (DriverChoice::IoUring, &[RingFeature::DeferTaskrun]),
     (DriverChoice::IoUring, &[RingFeature::SingleIssuer, RingFeature::SilentSends]),
     (DriverChoice::Auto, &[RingFeature::Multishot]),

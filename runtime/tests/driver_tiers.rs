@@ -47,6 +47,12 @@ fn each_flag_that_is_refused_leaves_the_next_tier() {
 }
 
 #[test]
+fn without_bundles_each_receive_brings_one_buffer() {
+    let line = serves(executor(DriverChoice::IoUring, &[RingFeature::Bundles]).unwrap());
+    assert!(line.contains("no bundles"), "{line}");
+}
+
+#[test]
 fn what_there_is_no_doing_without_leaves_epoll_and_a_reason() {
     for (without, reason) in [
         (&[RingFeature::Multishot], "lacks multishot receive"),

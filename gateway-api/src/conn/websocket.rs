@@ -8,8 +8,8 @@ use crate::{
     },
     websocket::{
         CloseCode, SocketError,
-        socket::{Socket, milliseconds, remember},
-        state::{End, State},
+        socket::{Socket, milliseconds},
+        state::{End, State, remember},
         upgrade::{Conversation, Upgrade},
     },
 };
@@ -18,7 +18,6 @@ use ringgate_runtime::{buffer::SendBuf, net::ByteStream, time::Instant};
 use std::{
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
@@ -27,14 +26,14 @@ use std::{
 /// Received pieces that one poll takes in; then the other connections of the core have their turn.
 const LEASES_PER_POLL_MAX: usize = 8;
 
-/// The same as [`serve`], in memory of its own: a connection without a WebSocket does not pay for it.
-#[expect(clippy::boxed_local, reason = "unboxed it would be part of the connection's future")]
+/// The same as [`serve`]. Its future takes no more room in the connection's than HTTP/1 took before.
+#[expect(clippy::boxed_local, reason = "its maker holds it in a box")]
 pub(crate) fn begin<S: ByteStream>(
     wire: &mut Wire<S>,
     upgrade: Box<(Upgrade, SendBuf)>,
-) -> Pin<Box<impl Future<Output = Next> + use<'_, S>>> {
+) -> impl Future<Output = Next> + use<'_, S> {
     let (upgrade, buf) = *upgrade;
-    Box::pin(serve(wire, upgrade, buf))
+    serve(wire, upgrade, buf)
 }
 
 /// Holds a conversation to its end. `buf` leaves ahead of everything: the response that accepted the handshake.
@@ -61,20 +60,18 @@ pub(crate) fn serve<S: ByteStream>(
     let mut driver = Driver {
         socket,
         conversation: Some(conversation),
-        armed: Instant::default(),
         send_deadline: Instant::default(),
         grace: None,
         is_draining: false,
         is_shut: false,
     };
+    wire.deadline = Instant::default();
     poll_fn(move |cx| driver.poll(wire, cx))
 }
 
 struct Driver {
     socket: Rc<Socket>,
     conversation: Option<Conversation>,
-    /// When the timer fires; mostly earlier than it need, so that it is not moved with every message.
-    armed: Instant,
     send_deadline: Instant,
     /// The connection is over: until then the handler may end by itself.
     grace: Option<Instant>,
@@ -95,7 +92,7 @@ impl Drop for Driver {
         state.is_gone = true;
         state.finish(SocketError::Disconnected);
         state.driver = None;
-        let wakers = [state.receiver.take(), state.sender.take()];
+        let wakers = [state.receiver.take(), state.take_sender()];
         drop(state);
         wakers.into_iter().flatten().for_each(std::task::Waker::wake);
     }
@@ -231,7 +228,7 @@ impl Driver {
         state.collect(&core);
         let buf = std::mem::take(&mut state.out);
         wire.send(buf);
-        let sender = state.sender.take();
+        let sender = state.take_sender();
         drop(state);
         sender.into_iter().for_each(|sender| sender.wake());
         false
@@ -257,8 +254,8 @@ impl Driver {
                 self.grace.get_or_insert_with(|| wire.now() + time);
             }
             let Some(next) = self.deadline() else { return Poll::Pending };
-            if next < self.armed || self.armed <= wire.now() {
-                self.armed = next;
+            // The timer mostly fires earlier than it need, so that it is not moved with every message.
+            if next < wire.deadline || wire.deadline <= wire.now() {
                 wire.deadline = next;
                 if wire.poll_deadline(cx).is_pending() {
                     return Poll::Pending;

@@ -46,14 +46,19 @@ use std::{
 /// # let _ = App::new().route("/ws", echo);
 /// ```
 pub struct WebSocket {
-    request: Option<Request>,
+    /// Boxed: it is gone when the handler waits, and handlers hold this object twice.
+    request: Option<Box<Request>>,
     receiver: Receiver,
     sender: Sender,
 }
 
 impl WebSocket {
     pub(crate) fn new(socket: Rc<Socket>, request: Request) -> Self {
-        Self { request: Some(request), receiver: Receiver { socket: socket.clone() }, sender: Sender { socket } }
+        Self {
+            request: Some(Box::new(request)),
+            receiver: Receiver { socket: socket.clone() },
+            sender: Sender { socket },
+        }
     }
 
     pub(crate) fn shared(&self) -> &Rc<Socket> {
@@ -64,12 +69,12 @@ impl WebSocket {
     /// socket holds no head. `None` from then on; [`WebSocket::take_request`] keeps it.
     #[must_use]
     pub fn request(&self) -> Option<&Request> {
-        self.request.as_ref()
+        self.request.as_deref()
     }
 
     /// The opening request, to be kept as long as it is needed. Has no body.
     pub fn take_request(&mut self) -> Option<Request> {
-        let mut request = self.request.take()?;
+        let mut request = *self.request.take()?;
         request.detach();
         Some(request)
     }
@@ -83,7 +88,7 @@ impl WebSocket {
     /// The subprotocol that was agreed on: the client's most wanted among those of the route.
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
-        self.shared().subprotocol
+        self.shared().subprotocol()
     }
 
     /// Whether permessage-deflate was agreed on.
@@ -223,7 +228,7 @@ impl Receiver {
     /// The peer's Close, once it has come.
     #[must_use]
     pub fn close_frame(&self) -> Option<CloseFrame> {
-        self.socket.state.borrow().close.as_deref().cloned()
+        self.socket.state.borrow().close().cloned()
     }
 }
 

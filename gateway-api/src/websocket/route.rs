@@ -208,6 +208,7 @@ fn open(options: &Rc<Options>, start: &Start, mut request: Request, has_other: b
         subprotocol: accepted.subprotocol,
         state: RefCell::new(State::new(machine)),
     });
+    let subprotocol = socket.subprotocol();
     let conversation = match start(WebSocket::new(socket.clone(), request)) {
         Ok(conversation) => conversation,
         Err(response) => return Ok(response),
@@ -218,7 +219,7 @@ fn open(options: &Rc<Options>, start: &Start, mut request: Request, has_other: b
         response.append(header::UPGRADE, HeaderValue::from_static("websocket"));
         response.append(header::SEC_WEBSOCKET_ACCEPT, text(&String::from_utf8_lossy(&accept)));
     }
-    if let Some(subprotocol) = accepted.subprotocol {
+    if let Some(subprotocol) = subprotocol {
         response.append(header::SEC_WEBSOCKET_PROTOCOL, text(subprotocol));
     }
     if let Some(negotiated) = accepted.deflate {
@@ -232,7 +233,8 @@ fn open(options: &Rc<Options>, start: &Start, mut request: Request, has_other: b
 struct Accepted {
     status: StatusCode,
     key: Option<[u8; 28]>,
-    subprotocol: Option<&'static str>,
+    /// Its place among those of the route.
+    subprotocol: Option<u16>,
     deflate: Option<Negotiated>,
 }
 
@@ -256,7 +258,7 @@ fn judge(options: &Options, request: &Request) -> Result<Accepted, Refusal> {
     Ok(Accepted {
         status: StatusCode::from_u16(handshake.status()).unwrap_or(StatusCode::SWITCHING_PROTOCOLS),
         key: handshake.accept(),
-        subprotocol: options.subprotocols.iter().copied().find(|name| Some(*name) == offered),
+        subprotocol: (0..).zip(&options.subprotocols).find(|(_, name)| Some(**name) == offered).map(|(place, _)| place),
         deflate: options.deflate.as_ref().and_then(|config| handshake.negotiate(config)),
     })
 }

@@ -10,14 +10,14 @@ use crate::{
         message::Message,
         options::{Options, QueuePolicy},
         outgoing::{Outgoing, Prepared},
-        state::{End, Piece, State, misused},
+        state::{End, Piece, State, misused, remember},
     },
 };
 use ringgate_protocols::websocket::{close::CloseCode, message::Kind, state::State as Standing};
 use std::{
     cell::RefCell,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 pub(crate) struct Socket {
@@ -25,7 +25,8 @@ pub(crate) struct Socket {
     pub(crate) hub: Rc<Hub>,
     pub(crate) options: Rc<Options>,
     pub(crate) protocol: Protocol,
-    pub(crate) subprotocol: Option<&'static str>,
+    /// Its place among those of the route.
+    pub(crate) subprotocol: Option<u16>,
     pub(crate) state: RefCell<State>,
 }
 
@@ -34,16 +35,14 @@ pub(crate) fn milliseconds(core: &Core) -> u64 {
     core.handle().now().as_nanos() / 1_000_000
 }
 
-/// Keeps `cx` to be woken.
-pub(crate) fn remember(kept: &mut Option<Waker>, cx: &Context<'_>) {
-    if !kept.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-        *kept = Some(cx.waker().clone());
-    }
-}
-
 impl Socket {
     pub(crate) fn core(&self) -> &Core {
         &self.link.core
+    }
+
+    /// The subprotocol that was agreed on.
+    pub(crate) fn subprotocol(&self) -> Option<&'static str> {
+        self.options.subprotocols.get(usize::from(self.subprotocol?)).copied()
     }
 
     /// The next message. `None` after the closing handshake, or after the error that ended it was told.
@@ -102,7 +101,7 @@ impl Socket {
             QueuePolicy::DropOldest if !state.is_fragmenting && self.make_room(state) => Poll::Ready(Ok(())),
             QueuePolicy::Close => Poll::Ready(Err(self.close_slow(state))),
             _ => {
-                remember(&mut state.sender, cx);
+                state.remember_sender(cx);
                 state.nudge();
                 Poll::Pending
             }
@@ -218,7 +217,7 @@ impl Socket {
         if state.is_gone {
             return Poll::Ready(Err(SocketError::Disconnected));
         }
-        remember(&mut state.sender, cx);
+        state.remember_sender(cx);
         state.nudge();
         Poll::Pending
     }

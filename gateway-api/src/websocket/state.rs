@@ -23,7 +23,11 @@ use ringgate_protocols::websocket::{
     state::State as Standing,
 };
 use ringgate_runtime::buffer::{Lease, SendBuf};
-use std::{collections::VecDeque, mem, task::Waker};
+use std::{
+    collections::VecDeque,
+    mem,
+    task::{Context, Waker},
+};
 
 /// The peer's Close.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,9 +71,7 @@ pub(crate) struct State {
     is_skipping: bool,
     pub(crate) out: SendBuf,
     pub(crate) end: End,
-    pub(crate) close: Option<Box<CloseFrame>>,
     pub(crate) receiver: Option<Waker>,
-    pub(crate) sender: Option<Waker>,
     pub(crate) driver: Option<Waker>,
     /// Ends that can receive, and that can send.
     pub(crate) receivers: u8,
@@ -93,6 +95,17 @@ struct Rare {
     /// Whole frames behind the output, where the oldest may have to go.
     queue: VecDeque<Bytes>,
     queue_bytes: usize,
+    /// Who waits for room to send.
+    sender: Option<Waker>,
+    /// The peer's Close.
+    close: Option<CloseFrame>,
+}
+
+/// Keeps `cx` to be woken.
+pub(crate) fn remember(kept: &mut Option<Waker>, cx: &Context<'_>) {
+    if !kept.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        *kept = Some(cx.waker().clone());
+    }
 }
 
 /// Memory that a message gets on trust, before its bytes have come.
@@ -108,9 +121,7 @@ impl State {
             is_skipping: false,
             out: SendBuf::default(),
             end: End::None,
-            close: None,
             receiver: None,
-            sender: None,
             driver: None,
             receivers: 1,
             senders: 1,
@@ -164,9 +175,9 @@ impl State {
                 }
                 Event::Close { code, reason } => {
                     let reason = String::from_utf8_lossy(reason.of(self.input.bytes())).into_owned();
-                    self.close = Some(Box::new(CloseFrame { code, reason }));
                     self.input = Input::Empty;
                     self.take_assembly();
+                    self.rare.get_or_insert_default().close = Some(CloseFrame { code, reason });
                     if self.end == End::None {
                         self.end = End::Told;
                     }
@@ -247,10 +258,25 @@ impl State {
     fn take_assembly(&mut self) -> Vec<u8> {
         let Some(rare) = &mut self.rare else { return Vec::new() };
         let assembly = mem::take(&mut rare.assembly);
-        if rare.queue.is_empty() {
+        if rare.queue.is_empty() && rare.sender.is_none() && rare.close.is_none() {
             self.rare = None;
         }
         assembly
+    }
+
+    /// The peer's Close, once it has come.
+    pub(crate) fn close(&self) -> Option<&CloseFrame> {
+        self.rare.as_ref()?.close.as_ref()
+    }
+
+    /// Keeps `cx` to be woken when there is room to send.
+    pub(crate) fn remember_sender(&mut self, cx: &Context<'_>) {
+        remember(&mut self.rare.get_or_insert_default().sender, cx);
+    }
+
+    /// Who waits for room to send.
+    pub(crate) fn take_sender(&mut self) -> Option<Waker> {
+        self.rare.as_mut()?.sender.take()
     }
 
     fn has_queue(&self) -> bool {

@@ -2,7 +2,7 @@
 //!
 //! # What may go wrong here, and why it does not
 //! Two things need `unsafe`: calling a function that was compiled for instructions the processor may not have, and
-//! loading a vector from a pointer.
+//! loading a vector from a pointer or storing it to one.
 //!
 //! - *Instructions.* A value of `avx2::Avx2` or `sse42::Sse42` is proof that the processor has them: `dispatch`
 //!   makes such a value only after asking the processor, and nobody else can make one (the field is private to this
@@ -13,6 +13,8 @@
 //!
 //! - *Unmasking* ([`mask`]) is safe code over slices that the compiler vectorises; only the call of a function compiled
 //!   for an instruction set is unsafe, and it stands behind the question whether the processor has that set.
+//! - *Judging text* (`utf8`) is the same with vectors: they are loaded from and stored to references to arrays of their
+//!   size, and the one door asks the processor.
 //!
 //! # How it stays cheap
 //! A `Job` is compiled once per instruction set with everything inlined, so that the choice is made once for each
@@ -23,6 +25,7 @@
 pub(crate) mod class;
 pub mod mask;
 mod scalar;
+pub(crate) mod utf8;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

@@ -61,8 +61,10 @@ pub struct Connection {
     pub(super) waiting_since_ms: u64,
     pub(super) budget: Budget,
     /// The payload of the latest ping that is not answered.
-    pub(super) pong: Option<Box<[u8]>>,
-    pub(super) keys: Option<MaskKeys>,
+    #[expect(clippy::box_collection, reason = "an idle connection, which owes no pong, pays 8 bytes for it, not 16")]
+    pub(super) pong: Option<Box<Vec<u8>>>,
+    /// The client's; boxed again, for the server's end does not pay for two pointers.
+    pub(super) keys: Option<Box<MaskKeys>>,
     pub(super) deflater: Option<Box<Deflater>>,
     pub(super) inflater: Option<Box<Inflater>>,
     pub(super) mask: Mask,
@@ -148,7 +150,7 @@ impl Connection {
     /// frame, and refuses frames that are masked.
     #[must_use]
     pub fn client(parameters: Option<Parameters>, keys: MaskKeys, now_ms: u64) -> Self {
-        Self { keys: Some(keys), ..Self::server(parameters, now_ms) }
+        Self { keys: Some(Box::new(keys)), ..Self::server(parameters, now_ms) }
     }
 
     /// Where the connection stands.

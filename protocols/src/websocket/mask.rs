@@ -1,6 +1,6 @@
 //! The masking key of one frame and how far it has turned, RFC 6455 section 5.3.
 
-use crate::scan::mask;
+use crate::scan::{mask, utf8};
 
 /// A masking key whose first byte belongs to the next byte of the payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -27,6 +27,14 @@ impl Mask {
         let ascii = mask::xor_is_ascii(bytes, self.0);
         self.turn(bytes.len());
         ascii
+    }
+
+    /// Unmasks, and judges the result as text: see [`utf8::unmask`]. `None`, and nothing done, where that is not to be had.
+    #[inline]
+    pub(crate) fn apply_and_judge(&mut self, bytes: &mut [u8], before: [u8; 4]) -> Option<bool> {
+        let judged = utf8::unmask(bytes, self.0, before)?;
+        self.turn(bytes.len());
+        Some(judged)
     }
 
     #[inline]

@@ -16,9 +16,6 @@ use crate::websocket::utf8::{NotUtf8, Validator};
 /// than one more event.
 const COALESCED_BYTES_MAX: u64 = 2_048;
 
-/// Bytes unmasked and judged at a time, so that the second look finds them in the first-level cache.
-const BLOCK_BYTES: usize = 8_192;
-
 /// Received bytes of a compressed message after which empty blocks are counted.
 const CHARGE_EVERY_BYTES: u64 = 4_096;
 
@@ -143,13 +140,7 @@ impl Connection {
                 Ok(())
             }
             (Kind::Text, true) => self.text.feed(bytes).map_err(not_utf8),
-            (Kind::Text, false) => bytes.chunks_mut(BLOCK_BYTES).try_for_each(|block| {
-                let judged = match self.mask.apply_is_ascii(block) {
-                    true => self.text.feed_ascii(block),
-                    false => self.text.feed_any(block),
-                };
-                judged.map_err(not_utf8)
-            }),
+            (Kind::Text, false) => self.text.feed_masked(bytes, &mut self.mask).map_err(not_utf8),
         }
     }
 
@@ -252,7 +243,7 @@ impl Connection {
                 self.charge(1, around)?;
                 // 5.5.3: only the latest ping need be answered. After our own Close nothing is said any more.
                 if self.state == State::Open {
-                    self.pong = Some((&*body).into());
+                    self.pong = Some(Box::new(body.to_vec()));
                 }
                 Event::Ping(span)
             }

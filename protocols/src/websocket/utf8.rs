@@ -1,5 +1,11 @@
 //! UTF-8 judged as it arrives, RFC 6455 section 8.1 and RFC 3629.
 
+use crate::scan::utf8::last_boundary;
+use crate::websocket::mask::Mask;
+
+/// Bytes unmasked and judged at a time, so that the second look finds them in the first-level cache.
+const BLOCK_BYTES: usize = 8_192;
+
 /// Bytes that are no UTF-8, however they go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NotUtf8;
@@ -54,12 +60,12 @@ impl Validator {
 
     /// Does what [`Validator::feed`] does for a piece that is known to be ASCII.
     #[inline]
-    pub(crate) fn feed_ascii(&self, bytes: &[u8]) -> Result<(), NotUtf8> {
+    fn feed_ascii(&self, bytes: &[u8]) -> Result<(), NotUtf8> {
         if self.carried == 0 || bytes.is_empty() { Ok(()) } else { Err(NotUtf8) }
     }
 
     /// Does what [`Validator::feed`] does for a piece that is probably not ASCII.
-    pub(crate) fn feed_any(&mut self, mut bytes: &[u8]) -> Result<(), NotUtf8> {
+    fn feed_any(&mut self, mut bytes: &[u8]) -> Result<(), NotUtf8> {
         while self.carried > 0 {
             let Some((&byte, rest)) = bytes.split_first() else { return Ok(()) };
             bytes = rest;
@@ -79,6 +85,30 @@ impl Validator {
         let (whole, cut) = bytes.split_at(last_boundary(bytes));
         // `basic` does not say where the bad byte stands, and nobody asks.
         simdutf8::basic::from_utf8(whole).map_err(|_| NotUtf8)?;
+        self.begin(cut)
+    }
+
+    /// Unmasks the next piece in place and judges it.
+    ///
+    /// # Errors
+    /// As [`Validator::feed`].
+    pub(crate) fn feed_masked(&mut self, bytes: &mut [u8], mask: &mut Mask) -> Result<(), NotUtf8> {
+        let mut before = [0; 4];
+        let carried = usize::from(self.carried);
+        before[4 - carried..].copy_from_slice(&self.carry[..carried]);
+        match mask.apply_and_judge(bytes, before) {
+            Some(true) => self.begin(&bytes[last_boundary(bytes)..]),
+            Some(false) => Err(NotUtf8),
+            None => bytes.chunks_mut(BLOCK_BYTES).try_for_each(|block| match mask.apply_is_ascii(block) {
+                true => self.feed_ascii(block),
+                false => self.feed_any(block),
+            }),
+        }
+    }
+
+    /// Keeps the beginning of a character, if there is one.
+    fn begin(&mut self, cut: &[u8]) -> Result<(), NotUtf8> {
+        self.carried = 0;
         if !cut.is_empty() {
             match judge(cut) {
                 Character::Incomplete => {
@@ -90,23 +120,6 @@ impl Validator {
         }
         Ok(())
     }
-}
-
-/// Where a character begins that the end of `bytes` cuts; the length if none is cut.
-fn last_boundary(bytes: &[u8]) -> usize {
-    let length = bytes.len();
-    for back in 1..=length.min(3) {
-        let byte = bytes[length - back];
-        let needed = match byte {
-            0xc0..=0xdf => 2,
-            0xe0..=0xef => 3,
-            0xf0..=0xff => 4,
-            0x80..=0xbf => continue,
-            _ => return length,
-        };
-        return if needed > back { length - back } else { length };
-    }
-    length
 }
 
 /// Judges one character or the beginning of one, by the table of RFC 3629 section 4. `bytes` holds one to four.
@@ -135,7 +148,10 @@ fn judge(bytes: &[u8]) -> Character {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::{NotUtf8, Validator};
+    use crate::websocket::mask::Mask;
 
     /// What std says of `bytes`: bad, or whether a character is cut at the end.
     fn oracle(bytes: &[u8]) -> Result<bool, NotUtf8> {
@@ -192,6 +208,89 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+    /// Masks `bytes`, cuts them at `cuts`, and compares what is said of each piece with what std says of all until there.
+    fn masked_as_told(bytes: &[u8], cuts: &[usize]) {
+        let mut masked = bytes.to_vec();
+        Mask::new(KEY).apply(&mut masked);
+        let (mut validator, mut mask) = (Validator::default(), Mask::new(KEY));
+        let mut start = 0;
+        for &end in cuts.iter().chain([&bytes.len()]) {
+            let said = validator.feed_masked(&mut masked[start..end], &mut mask);
+            let expected = oracle(&bytes[..end]);
+            assert_eq!(said.map(|()| validator.is_complete()), expected, "until {end}, cuts {cuts:?}: {bytes:x?}");
+            if expected.is_err() {
+                return;
+            }
+            assert_eq!(masked[start..end], bytes[start..end], "unmasked");
+            start = end;
+        }
+    }
+
+    fn text(length: usize) -> Vec<u8> {
+        "aä€🦀z, Übergröße \u{7ff}\u{800}\u{d7ff}\u{e000}\u{ffff}\u{10000}\u{10ffff}, and some ASCII between them..........."
+            .bytes()
+            .cycle()
+            .take(length)
+            .collect()
+    }
+
+    /// W-10: every cut, and a wrong byte at every place: beginnings, ends and borders of all vectors.
+    #[test]
+    fn w_10_masked_every_cut_and_every_place() {
+        let whole = text(400);
+        for cut in 0..=whole.len() {
+            masked_as_told(&whole, &[cut]);
+            masked_as_told(&whole[..cut], &[]);
+            masked_as_told(&[b"a".repeat(cut), whole.clone()].concat(), &[]);
+        }
+        for place in 0..whole.len() {
+            for wrong in [0x00, 0x41, 0x80, 0xbf, 0xc0, 0xc3, 0xe2, 0xed, 0xf0, 0xf4, 0xff] {
+                let mut bytes = whole.clone();
+                bytes[place] = wrong;
+                masked_as_told(&bytes, &[]);
+                masked_as_told(&bytes, &[150]);
+            }
+        }
+    }
+
+    /// W-10: all pairs of bytes among ASCII, and before a continuation, at the borders of lanes and blocks.
+    #[test]
+    fn w_10_masked_all_pairs() {
+        for place in [0, 15, 62, 63, 126, 127, 190, 254] {
+            let mut bytes = vec![b'a'; 256 + 4];
+            for pair in 0..=u16::MAX {
+                bytes[place..place + 2].copy_from_slice(&pair.to_be_bytes());
+                for behind in [*b"aa", *b"\x80a", *b"\x80\x80"] {
+                    bytes[place + 2..place + 4].copy_from_slice(&behind);
+                    let mut masked = bytes.clone();
+                    Mask::new(KEY).apply(&mut masked);
+                    let mut validator = Validator::default();
+                    let said = validator.feed_masked(&mut masked, &mut Mask::new(KEY));
+                    assert_eq!(said.map(|()| validator.is_complete()), oracle(&bytes), "{pair:x} {behind:x?} {place}");
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn w_10_masked_as_std_says(
+            parts in prop::collection::vec(prop_oneof![
+                20 => any::<char>().prop_map(String::from).prop_map(String::into_bytes),
+                5 => "[a-z]{1,90}".prop_map(String::into_bytes),
+                1 => prop::collection::vec(any::<u8>(), 1..3),
+            ], 1..200),
+            mut cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+        ) {
+            let bytes = parts.concat();
+            let mut cuts: Vec<usize> = cuts.drain(..).map(|cut| cut.index(bytes.len() + 1)).collect();
+            cuts.sort_unstable();
+            masked_as_told(&bytes, &cuts);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::{Cell, RefCell};
+use std::io::IoSliceMut;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
@@ -113,6 +114,44 @@ impl ReceivePool {
         fill(unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), self.buffer_bytes as usize) })
     }
 
+    /// Lets `fill` write into up to `N` free buffers, one behind the other, and answers leases on the bytes that it says
+    /// it has written.
+    pub(crate) fn fill_several<const N: usize, E>(
+        self: &Rc<Self>,
+        most: usize,
+        fill: impl FnOnce(&mut [IoSliceMut<'_>]) -> Result<usize, E>,
+    ) -> Result<[Option<Lease>; N], E> {
+        let mut taken = [0; N];
+        let mut count = 0;
+        while count < most.min(N)
+            && let Some(buffer) = self.take_free()
+        {
+            taken[count] = buffer;
+            count += 1;
+        }
+        let bytes = self.buffer_bytes as usize;
+        let filled = {
+            let mut parts: [IoSliceMut<'_>; N] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
+            for (part, buffer) in parts.iter_mut().zip(&taken[..count]) {
+                let start = self.address(*buffer);
+                // SAFETY: as in `fill`; the free list has each buffer once, so the slices do not overlap.
+                *part = IoSliceMut::new(unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), bytes) });
+            }
+            fill(&mut parts[..count])
+        };
+        let mut left = *filled.as_ref().unwrap_or(&0);
+        assert!(left <= count * bytes, "more was filled than there was room for");
+        let used = left.div_ceil(bytes);
+        // The one taken last is put back first: the list is as it was.
+        taken[used..count].iter().rev().for_each(|buffer| self.give_back(*buffer));
+        filled?;
+        Ok(std::array::from_fn(|index| {
+            let length = left.min(bytes);
+            left -= length;
+            (length > 0).then(|| self.lend(taken[index], length as u32))
+        }))
+    }
+
     /// Turns a buffer that the kernel has filled with `length` bytes into a lease.
     ///
     /// Beyond the lending cap the bytes are copied and the buffer is free again at once.
@@ -190,6 +229,27 @@ mod tests {
         assert!(held.iter().all(|lease| &lease[..] == b"held"));
         drop(held);
         assert_eq!((pool.lent(), pool.free()), (0, 4));
+    }
+
+    #[test]
+    fn several_buffers_are_filled_in_order_and_the_rest_stays_free() {
+        let pool = ReceivePool::new(ReceiveConfig { buffer_bytes: 64, buffers: 8 });
+        let text: Vec<u8> = (0..100).collect();
+        let fill = |parts: &mut [IoSliceMut<'_>]| {
+            assert_eq!(parts.len(), 3);
+            parts[0].copy_from_slice(&text[..64]);
+            parts[1][..36].copy_from_slice(&text[64..]);
+            Ok::<_, ()>(text.len())
+        };
+        let leases: Vec<Lease> = pool.fill_several::<4, ()>(3, fill).expect("filled").into_iter().flatten().collect();
+        assert_eq!(leases.iter().map(|lease| lease.len()).collect::<Vec<_>>(), [64, 36]);
+        assert_eq!(leases.iter().flat_map(|lease| lease.to_vec()).collect::<Vec<_>>(), text);
+        assert_eq!((pool.lent(), pool.free()), (2, 6));
+        assert!(pool.fill_several::<4, ()>(4, |_| Err(())).is_err());
+        assert_eq!(pool.free(), 6);
+        let rest = pool.fill_several::<8, ()>(8, |parts| Ok(parts.len() * 64)).expect("filled");
+        // Beyond the lending cap they are copies, whose buffers are free again.
+        assert_eq!((rest.iter().flatten().count(), pool.lent()), (6, 4));
     }
 
     #[test]

@@ -43,27 +43,32 @@ impl Piece {
 #[derive(Debug, Default)]
 pub struct SendBuf {
     head: Vec<u8>,
-    rest: Vec<Piece>,
+    #[expect(
+        clippy::box_collection,
+        reason = "whoever holds an empty one, and idle connections do, pays 8 bytes, not 24"
+    )]
+    rest: Option<Box<Vec<Piece>>>,
 }
 
 impl SendBuf {
     /// Wraps collected bytes.
     #[must_use]
     pub const fn from_vec(bytes: Vec<u8>) -> Self {
-        Self { head: bytes, rest: Vec::new() }
+        Self { head: bytes, rest: None }
     }
 
     /// The block at the end, for appending small things; behind a lent piece a fresh one is begun.
     #[inline]
     pub fn tail(&mut self) -> &mut Vec<u8> {
-        if self.rest.is_empty() { &mut self.head } else { self.tail_behind_pieces() }
+        if self.rest.is_none() { &mut self.head } else { self.tail_behind_pieces() }
     }
 
     fn tail_behind_pieces(&mut self) -> &mut Vec<u8> {
-        if !matches!(self.rest.last(), Some(Piece::Owned(_))) {
-            self.rest.push(Piece::Owned(Vec::new()));
+        let Some(rest) = self.rest.as_deref_mut().filter(|rest| !rest.is_empty()) else { return &mut self.head };
+        if !matches!(rest.last(), Some(Piece::Owned(_))) {
+            rest.push(Piece::Owned(Vec::new()));
         }
-        match self.rest.last_mut() {
+        match rest.last_mut() {
             Some(Piece::Owned(bytes)) => bytes,
             _ => unreachable!("an owned piece was just put at the end"),
         }
@@ -71,7 +76,7 @@ impl SendBuf {
 
     /// Lends a piece: it is sent from where it is. Worth it from a few KiB; smaller ones are better copied to the tail.
     pub fn push(&mut self, piece: Piece) {
-        self.rest.push(piece);
+        self.rest.get_or_insert_default().push(piece);
     }
 
     /// Bytes in all pieces.
@@ -89,23 +94,25 @@ impl SendBuf {
 
     /// All pieces in their order.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        std::iter::once(self.head.as_slice()).chain(self.rest.iter().map(Piece::as_slice))
+        std::iter::once(self.head.as_slice()).chain(self.rest.iter().flat_map(|rest| rest.iter()).map(Piece::as_slice))
     }
 
     /// The pieces themselves, in their order, for somebody who sends by other ways.
     pub fn into_pieces(self) -> impl Iterator<Item = Piece> {
-        std::iter::once(Piece::Owned(self.head)).chain(self.rest)
+        std::iter::once(Piece::Owned(self.head)).chain(self.rest.into_iter().flat_map(|rest| *rest))
     }
 
     /// The whole content, if it is one block.
     pub(crate) fn single(&self) -> Option<&[u8]> {
-        self.rest.is_empty().then_some(self.head.as_slice())
+        self.rest.as_ref().is_none_or(|rest| rest.is_empty()).then_some(self.head.as_slice())
     }
 
     /// Forgets all pieces, keeps the memory of the first block.
     pub fn clear(&mut self) {
         self.head.clear();
-        self.rest.clear();
+        if let Some(rest) = &mut self.rest {
+            rest.clear();
+        }
     }
 
     /// Bytes of memory kept by the first block.

@@ -16,8 +16,8 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags};
 
-use crate::buffer::{ReceivePool, SendBuf};
-use crate::driver::slot::{End, Key, Repeating, SEND_PIECES_MAX, Sending, Slot, Sockets};
+use crate::buffer::{Lease, ReceivePool, SendBuf};
+use crate::driver::slot::{End, INBOUND_LEASES_MAX, Key, Repeating, SEND_PIECES_MAX, Sending, Slot, Sockets};
 use crate::driver::{Close, Driver, DriverCounters, DriverReport, add, socket};
 use crate::sys::address::Address;
 use crate::sys::wake::WakeCell;
@@ -114,35 +114,69 @@ impl Epoll {
         if slot.receiving != Repeating::Armed {
             return self.register_for(sockets, key);
         }
-        let Some(fd) = &slot.fd else { return };
-        let Some(buffer) = self.pool.take_free() else {
-            add(&self.counters.enobufs, 1);
-            self.starved.push(key);
-            return;
+        let received = match slot.is_bulky {
+            // A buffer that is filled to its end says that there is more.
+            false => {
+                self.receive_one(slot).and_then(|is_full| if is_full { self.receive_several(slot) } else { Ok(()) })
+            }
+            true => self.receive_several(slot),
         };
-        match receive_into(fd.as_fd(), &self.pool, buffer) {
-            Ok(0) => {
-                self.pool.give_back(buffer);
-                slot.receiving = Repeating::Idle;
-                slot.ended(End::Finished);
+        match received {
+            Ok(()) | Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(Errno::NOBUFS) => {
+                add(&self.counters.enobufs, 1);
+                self.starved.push(key);
             }
-            Ok(length) => {
-                add(&self.counters.receives, 1);
-                add(&self.counters.receive_bytes, u64::from(length));
-                slot.arrived(self.pool.lend(buffer, length));
-                if slot.is_behind() {
-                    add(&self.counters.pauses, 1);
-                    slot.receiving = Repeating::Idle;
-                }
-            }
-            Err(Errno::AGAIN | Errno::INTR) => self.pool.give_back(buffer),
             Err(errno) => {
-                self.pool.give_back(buffer);
                 slot.receiving = Repeating::Idle;
                 slot.ended(End::Failed(errno));
             }
         }
+        if slot.is_behind() {
+            add(&self.counters.pauses, 1);
+            slot.receiving = Repeating::Idle;
+        }
         self.register_for(sockets, key);
+    }
+
+    /// One `recv`. True when it has filled its buffer.
+    fn receive_one(&self, slot: &mut Slot) -> Result<bool, Errno> {
+        let Some(fd) = &slot.fd else { return Ok(false) };
+        let Some(buffer) = self.pool.take_free() else { return Err(Errno::NOBUFS) };
+        let received = receive_into(fd.as_fd(), &self.pool, buffer);
+        match received {
+            Ok(length @ 1..) => self.arrived(slot, self.pool.lend(buffer, length)),
+            _ => self.pool.give_back(buffer),
+        }
+        if received? == 0 {
+            slot.receiving = Repeating::Idle;
+            slot.ended(End::Finished);
+        }
+        Ok(received == Ok(self.pool.buffer_bytes()))
+    }
+
+    /// One `readv` for as much as the slot may hold.
+    fn receive_several(&self, slot: &mut Slot) -> Result<(), Errno> {
+        let Some(fd) = &slot.fd else { return Ok(()) };
+        let receive = |parts: &mut [io::IoSliceMut<'_>]| match parts {
+            [] => Err(Errno::NOBUFS),
+            parts => rustix::io::readv(fd, parts),
+        };
+        let room = INBOUND_LEASES_MAX - slot.inbound();
+        let leases = self.pool.fill_several::<INBOUND_LEASES_MAX, Errno>(room, receive)?;
+        slot.is_bulky = leases[1].is_some();
+        if leases[0].is_none() {
+            slot.receiving = Repeating::Idle;
+            slot.ended(End::Finished);
+        }
+        leases.into_iter().flatten().for_each(|lease| self.arrived(slot, lease));
+        Ok(())
+    }
+
+    fn arrived(&self, slot: &mut Slot, lease: Lease) {
+        add(&self.counters.receives, 1);
+        add(&self.counters.receive_bytes, lease.len() as u64);
+        slot.arrived(lease);
     }
 
     /// Registers for what the slot's states ask for. Reading stays registered while idle: level-triggered readiness of

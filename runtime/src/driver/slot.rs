@@ -21,8 +21,9 @@ use rustix::io::Errno;
 use crate::buffer::{Lease, SendBuf};
 
 /// Received leases a socket may hold before the driver stops receiving for it: the reader is behind.
-/// Four buffers keep a fast reader busy while the kernel refills; more would only hide that it is slow.
-pub(crate) const INBOUND_LEASES_MAX: usize = 4;
+/// Eight buffers take 64 KiB and the frame around them at once, and keep a fast reader busy while the kernel refills;
+/// more would only hide that it is slow.
+pub(crate) const INBOUND_LEASES_MAX: usize = 8;
 
 /// Accepted connections that may wait in a listener's slot; beyond it they wait in the kernel's backlog.
 pub(crate) const ACCEPTED_MAX: usize = 256;
@@ -95,6 +96,8 @@ pub(crate) struct Slot {
     pub(crate) send_error: Option<Errno>,
     /// epoll: what the descriptor is registered for (bits of the driver's own choosing).
     pub(crate) interest: u8,
+    /// epoll: the last receive took more than one buffer; the next one asks for as much.
+    pub(crate) is_bulky: bool,
     /// What has arrived, first to last. The first stands in the slot itself: usually there is no other.
     first: Option<Lease>,
     #[expect(clippy::box_collection, reason = "an idle connection pays 8 bytes for it, not 32")]

@@ -20,6 +20,9 @@ pub(super) struct BufferRing {
     tail: u16,
     /// Buffers in the kernel's hands.
     posted: u16,
+    /// The buffer of each entry, and the entry of each buffer: a bundle names only its first.
+    buffers: Box<[u16]>,
+    places: Box<[u16]>,
     pub(super) pool: Rc<ReceivePool>,
 }
 
@@ -32,7 +35,8 @@ impl BufferRing {
         // SAFETY: the layout has a size above zero, a pool has at least two buffers.
         let entries = unsafe { alloc_zeroed(layout) };
         let Some(entries) = NonNull::new(entries.cast()) else { handle_alloc_error(layout) };
-        Self { entries, layout, mask: count - 1, tail: 0, posted: 0, pool }
+        let none = || (0..count).collect();
+        Self { entries, layout, mask: count - 1, tail: 0, posted: 0, buffers: none(), places: none(), pool }
     }
 
     /// Where the entries lie, for the kernel.
@@ -45,10 +49,22 @@ impl BufferRing {
         self.posted > 0
     }
 
-    /// Takes a buffer back that a completion carries.
-    pub(super) fn filled(&mut self, buffer: u16, bytes: u32) -> Lease {
-        self.posted -= 1;
-        self.pool.lend(buffer, bytes)
+    /// Takes back the `bytes` of a completion: in buffer `first` and, if they are more than it holds, in those posted
+    /// behind it.
+    pub(super) fn filled(&mut self, first: u16, bytes: u32, mut take: impl FnMut(Lease)) {
+        let buffer_bytes = self.pool.buffer_bytes();
+        let mut place = self.places[usize::from(first)];
+        let mut left = bytes;
+        loop {
+            let length = left.min(buffer_bytes);
+            self.posted -= 1;
+            take(self.pool.lend(self.buffers[usize::from(place)], length));
+            left -= length;
+            if left == 0 {
+                return;
+            }
+            place = (place + 1) & self.mask;
+        }
     }
 
     /// Posts all free buffers; one store publishes them.
@@ -61,6 +77,8 @@ impl BufferRing {
             entry.set_addr(self.pool.address(buffer).as_ptr() as u64);
             entry.set_len(self.pool.buffer_bytes());
             entry.set_bid(buffer);
+            self.buffers[usize::from(self.tail & self.mask)] = buffer;
+            self.places[usize::from(buffer)] = self.tail & self.mask;
             self.tail = self.tail.wrapping_add(1);
             self.posted += 1;
         }

@@ -57,15 +57,21 @@ impl Uring {
     }
 
     fn received(&mut self, sockets: &mut Sockets, key: Key, result: i32, flags: u32) {
-        // A late completion gives its buffer back before anything else.
-        let lease = cqueue::buffer_select(flags).map(|buffer| self.buffers.filled(buffer, result.max(0) as u32));
-        let Some(slot) = sockets.get(key) else { return };
+        let mut slot = sockets.get(key);
+        let buffer = cqueue::buffer_select(flags);
+        if let Some(buffer) = buffer {
+            // A late completion gives its buffers back.
+            self.buffers.filled(buffer, result.max(0) as u32, |lease| match &mut slot {
+                Some(slot) if !lease.is_empty() => slot.arrived(lease),
+                _ => {}
+            });
+        }
+        let Some(slot) = slot else { return };
         let more = cqueue::more(flags);
-        match (result, lease) {
-            (1.., Some(lease)) => {
+        match (result, buffer) {
+            (1.., Some(_)) => {
                 add(&self.counters.receives, 1);
-                add(&self.counters.receive_bytes, lease.len() as u64);
-                slot.arrived(lease);
+                add(&self.counters.receive_bytes, result as u64);
             }
             (0, _) => slot.ended(End::Finished),
             (result, _) => match Errno::from_raw_os_error(-result) {

@@ -42,7 +42,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::buffer::{ReceivePool, SendBuf};
-use crate::driver::slot::{Key, Repeating, Sending, Sockets};
+use crate::driver::slot::{INBOUND_LEASES_MAX, Key, Repeating, Sending, Sockets};
 use crate::driver::uring::buffer_ring::BufferRing;
 use crate::driver::uring::operation::{Tag, Telling};
 use crate::driver::uring::readiness::Readiness;
@@ -74,6 +74,8 @@ pub(crate) struct Uring {
     untold: Vec<(Key, usize)>,
     /// How a send is first submitted.
     telling: Telling,
+    /// Bytes that one receive may take together; 0 where the kernel hands over one buffer at a time.
+    bundle_bytes: u32,
     /// Streams whose multishot receive ended for want of a buffer.
     starved: Vec<Key>,
     /// Reused: completions copied out of the queue before they are looked at.
@@ -106,6 +108,7 @@ impl Uring {
             readiness: None,
             untold: Vec::new(),
             telling: if setup.has_silent_sends { Telling::IfShort } else { Telling::AtItsEnd },
+            bundle_bytes: if setup.has_bundles { pool.buffer_bytes() * INBOUND_LEASES_MAX as u32 } else { 0 },
             starved: Vec::new(),
             harvest: Vec::new(),
             tier: setup.tier,
@@ -239,7 +242,7 @@ impl Driver for Uring {
         let Some(fd) = slot.fd.as_ref().filter(|_| slot.receiving == Repeating::Idle && slot.end.is_none()) else {
             return;
         };
-        let receive = operation::receive(fd.as_fd());
+        let receive = operation::receive(fd.as_fd(), self.bundle_bytes);
         slot.receiving = Repeating::Armed;
         slot.operations += 1;
         self.ring.push(Tag::Receive, key, receive);

@@ -10,6 +10,8 @@ use crate::driver::uring::buffer_ring::BUFFER_GROUP;
 
 /// `IORING_RECV_MULTISHOT`, which the crate sets only on `RecvMulti`.
 const RECV_MULTISHOT: u16 = 2;
+/// `IORING_RECVSEND_BUNDLE`, which the crate sets only on operations without a length.
+const RECV_BUNDLE: u16 = 16;
 
 /// What an operation was: the top byte of its `user_data`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,10 +59,12 @@ pub(super) fn accept(fd: BorrowedFd<'_>) -> squeue::Entry {
     opcode::AcceptMulti::new(raw(fd)).flags(libc::SOCK_CLOEXEC).build()
 }
 
-/// Receives into provided buffers until it is cancelled, or none is left.
-pub(super) fn receive(fd: BorrowedFd<'_>) -> squeue::Entry {
-    opcode::Recv::new(raw(fd), std::ptr::null_mut(), 0)
-        .ioprio(RECV_MULTISHOT)
+/// Receives into provided buffers until it is cancelled, or none is left. With `bundle_bytes` above zero each completion may
+/// span several buffers, up to so many bytes.
+pub(super) fn receive(fd: BorrowedFd<'_>, bundle_bytes: u32) -> squeue::Entry {
+    let bundle = if bundle_bytes > 0 { RECV_BUNDLE } else { 0 };
+    opcode::Recv::new(raw(fd), std::ptr::null_mut(), bundle_bytes)
+        .ioprio(RECV_MULTISHOT | bundle)
         .buf_group(BUFFER_GROUP)
         .build()
         .flags(squeue::Flags::BUFFER_SELECT)

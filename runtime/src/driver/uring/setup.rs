@@ -3,11 +3,12 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use io_uring::{EnterFlags, IoUring, opcode};
+use io_uring::{EnterFlags, IoUring, cqueue, opcode};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
 
-use crate::buffer::SendBuf;
+use crate::buffer::{ReceiveConfig, ReceivePool, SendBuf};
 use crate::driver::slot::Sending;
+use crate::driver::uring::buffer_ring::{BUFFER_GROUP, BufferRing};
 use crate::driver::uring::operation::{self, Telling};
 
 /// Sizes of the ring; tests make them tiny.
@@ -30,6 +31,8 @@ pub enum RingFeature {
     SingleIssuer,
     /// Sends that tell only if they go short. Without them each answer wakes a core that sleeps once more.
     SilentSends,
+    /// Receives that fill several buffers at once, up to a bound, of 6.17. Without them each brings one buffer.
+    Bundles,
     /// Receiving and accepting until further notice, of 6.0. Without it there is no driver.
     Multishot,
     /// Rings of provided buffers, of 5.19. Without them there is no driver.
@@ -120,6 +123,8 @@ pub(super) struct Setup {
     pub(super) tier: String,
     /// [`RingFeature::SilentSends`] was seen to work.
     pub(super) has_silent_sends: bool,
+    /// [`RingFeature::Bundles`] was seen to work.
+    pub(super) has_bundles: bool,
 }
 
 impl Setup {
@@ -131,8 +136,11 @@ impl Setup {
                 Ok(uring) => {
                     probe(&uring, config)?;
                     let has_silent_sends = config.has(RingFeature::SilentSends) && sends_silently(config, tier);
-                    let without = if has_silent_sends { "" } else { ", every send tells" };
-                    return Ok(Self { uring, tier: format!("{}{without}", tier.name), has_silent_sends });
+                    let has_bundles = config.has(RingFeature::Bundles) && receives_bundles(config, tier);
+                    let sends = if has_silent_sends { "" } else { ", every send tells" };
+                    let receives = if has_bundles { "" } else { ", no bundles" };
+                    let tier = format!("{}{sends}{receives}", tier.name);
+                    return Ok(Self { uring, tier, has_silent_sends, has_bundles });
                 }
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused = error,
                 Err(error) => return Err(Unavailable::new("io_uring_setup", &error)),
@@ -198,6 +206,49 @@ fn sends_silently(config: RingConfig, tier: &Tier) -> bool {
     let is_so = attempt().unwrap_or(false);
     if !is_so {
         std::mem::forget(sendings);
+    }
+    is_so
+}
+
+/// Whether one receive may fill several buffers, up to a bound. Kernels since 6.10 know bundles, but only 6.17 knows their
+/// bound: without it one connection could take all buffers. Older ones refuse the length. Tried as above.
+fn receives_bundles(config: RingConfig, tier: &Tier) -> bool {
+    const BUFFERS: u16 = 4;
+    const BYTES: u32 = 64;
+    let pool = ReceivePool::new(ReceiveConfig { buffers: BUFFERS, buffer_bytes: BYTES });
+    let mut buffers = BufferRing::new(pool);
+    let mut has_ended = true;
+    let mut attempt = || -> io::Result<bool> {
+        let mut uring = build(RingConfig { submissions: 4, completions: 8, ..config }, tier)?;
+        // SAFETY: the ring of entries is page-aligned, has exactly as many entries, and is forgotten below if the kernel may
+        // still use it.
+        unsafe { uring.submitter().register_buf_ring_with_flags(buffers.address(), BUFFERS, BUFFER_GROUP, 0) }?;
+        buffers.replenish();
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        // Three buffers' worth, of which two may come together, and then the end.
+        rustix::io::write(&theirs, &[0; 3 * BYTES as usize])?;
+        drop(theirs);
+        let receive = operation::receive(ours.as_fd(), 2 * BYTES);
+        // SAFETY: the operation refers to the buffers alone; the queue is empty.
+        let _ = unsafe { uring.submission().push(&receive) };
+        has_ended = false;
+        let mut came = Vec::new();
+        for turn in 0..u32::from(BUFFERS) {
+            // SAFETY: no argument is passed, and the entry is the one above.
+            unsafe { uring.submitter().enter::<()>(u32::from(turn == 0), 1, EnterFlags::GETEVENTS.bits(), None) }?;
+            for entry in uring.completion() {
+                came.push(entry.result());
+                has_ended |= !cqueue::more(entry.flags());
+            }
+            if has_ended {
+                break;
+            }
+        }
+        Ok(came.starts_with(&[2 * BYTES as i32, BYTES as i32]))
+    };
+    let is_so = attempt().unwrap_or(false);
+    if !has_ended {
+        std::mem::forget(buffers);
     }
     is_so
 }
