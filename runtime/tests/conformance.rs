@@ -19,7 +19,7 @@ use ringgate_runtime::net::{Address, ByteStream as _, Listener, SocketStream};
 const SEEDS: u64 = 200;
 
 /// The kernel's drivers, as newer and older kernels let them be. What runs on each: `driver_tiers.rs`.
-const KERNELS: [(DriverChoice, &[RingFeature]); 6] = [
+const KERNELS: [(DriverChoice, &[RingFeature]); 7] = [
     (DriverChoice::IoUring, &[]),
     (DriverChoice::IoUring, &[RingFeature::SilentSends]),
     (DriverChoice::IoUring, &[RingFeature::Bundles]),

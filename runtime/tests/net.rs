@@ -261,6 +261,50 @@ fn connects_or_says_why_not() {
 }
 
 #[test]
+fn the_end_of_a_unix_stream_is_seen_also_when_it_comes_with_the_last_bytes() {
+    for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
+        let receive = ReceiveConfig { buffer_bytes: 64, buffers: 32 };
+        let executor = &mut Executor::new(ExecutorConfig { driver, receive, ..ExecutorConfig::default() }).unwrap();
+        let handle = executor.handle();
+        let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+        executor.block_on(async {
+            let mut stream = handle.adopt_stream(near.into()).unwrap();
+            // The driver waits for input already when both happen within one turn.
+            poll_fn(|context| {
+                assert!(stream.poll_recv(context).is_pending());
+                std::task::Poll::Ready(())
+            })
+            .await;
+            handle.sleep(Duration::from_millis(5)).await;
+            // More than one receive takes.
+            far.write_all(&[b'x'; 700]).unwrap();
+            far.shutdown(Shutdown::Both).unwrap();
+            let mut received = 0;
+            loop {
+                let next = timeout(&handle, stream.recv()).await.expect("the end is not lost").unwrap();
+                received += next.len();
+                if next.is_empty() {
+                    break;
+                }
+            }
+            assert_eq!(received, 700);
+        });
+        assert_at_rest(executor);
+    }
+}
+
+/// `None` if it takes longer than five seconds.
+async fn timeout<T>(handle: &Handle, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = std::pin::pin!(work);
+    let mut sleep = std::pin::pin!(handle.sleep(Duration::from_secs(5)));
+    poll_fn(|context| match work.as_mut().poll(context) {
+        std::task::Poll::Ready(done) => std::task::Poll::Ready(Some(done)),
+        std::task::Poll::Pending => sleep.as_mut().poll(context).map(|()| None),
+    })
+    .await
+}
+
+#[test]
 fn unix_sockets_are_served_and_abandoned_files_replaced() {
     on_every_driver(|executor| {
         let handle = executor.handle();

@@ -83,7 +83,7 @@ impl SendBuf {
     #[must_use]
     #[inline]
     pub fn len(&self) -> usize {
-        self.rest.iter().fold(self.head.len(), |sum, piece| sum + piece.as_slice().len())
+        self.rest.iter().flat_map(|rest| rest.iter()).fold(self.head.len(), |sum, piece| sum + piece.as_slice().len())
     }
 
     /// True when there is nothing to send.

@@ -225,26 +225,24 @@ fn receives_bundles(config: RingConfig, tier: &Tier) -> bool {
         unsafe { uring.submitter().register_buf_ring_with_flags(buffers.address(), BUFFERS, BUFFER_GROUP, 0) }?;
         buffers.replenish();
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        // Three buffers' worth, of which two may come together, and then the end.
+        // More than may come together, and no end behind it: Linux 6.18 forgets an end that stands behind a receive that was
+        // bounded, unless that is cancelled. (Where streams are received from, the bound is where the reader is behind: they
+        // are cancelled and begun again.)
         rustix::io::write(&theirs, &[0; 3 * BYTES as usize])?;
-        drop(theirs);
-        let receive = operation::receive(ours.as_fd(), 2 * BYTES);
-        // SAFETY: the operation refers to the buffers alone; the queue is empty.
-        let _ = unsafe { uring.submission().push(&receive) };
-        has_ended = false;
+        let entries = [operation::receive(ours.as_fd(), 2 * BYTES), operation::cancel_all(ours.as_fd()).user_data(1)];
         let mut came = Vec::new();
-        for turn in 0..u32::from(BUFFERS) {
+        has_ended = false;
+        for entry in &entries {
+            // SAFETY: the operations refer to the buffers alone; the queue is larger than what is tried.
+            let _ = unsafe { uring.submission().push(entry) };
             // SAFETY: no argument is passed, and the entry is the one above.
-            unsafe { uring.submitter().enter::<()>(u32::from(turn == 0), 1, EnterFlags::GETEVENTS.bits(), None) }?;
-            for entry in uring.completion() {
-                came.push(entry.result());
-                has_ended |= !cqueue::more(entry.flags());
-            }
-            if has_ended {
-                break;
+            unsafe { uring.submitter().enter::<()>(1, 1, EnterFlags::GETEVENTS.bits(), None) }?;
+            for completion in uring.completion().filter(|completion| completion.user_data() == 0) {
+                came.push(completion.result());
+                has_ended |= !cqueue::more(completion.flags());
             }
         }
-        Ok(came.starts_with(&[2 * BYTES as i32, BYTES as i32]))
+        Ok(came.first() == Some(&(2 * BYTES as i32)))
     };
     let is_so = attempt().unwrap_or(false);
     if !has_ended {
