@@ -70,14 +70,6 @@ impl Begun {
         Self { route, outcome: Outcome::Ready(Response::default()) }
     }
 
-    /// The response, if it was ready at once.
-    pub(crate) fn take_ready(&mut self) -> Poll<Response> {
-        match &mut self.outcome {
-            Outcome::Ready(response) => Poll::Ready(std::mem::take(response)),
-            Outcome::Pending(_) => Poll::Pending,
-        }
-    }
-
     /// Whether the handler is still at it.
     pub(crate) fn is_pending(&self) -> bool {
         matches!(self.outcome, Outcome::Pending(_))
@@ -162,13 +154,31 @@ impl Table {
             Outcome::Pending(future) => future,
             Outcome::Ready(response) => return Poll::Ready(std::mem::take(response)),
         };
-        core.handle().set_activity(self.routes[begun.route].name);
-        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
-        let polled = polled.unwrap_or_else(|_| Poll::Ready(panicked(core)));
+        let polled = self.poll_handler(core, begun.route, future, cx);
         if polled.is_ready() {
             begun.forget();
         }
         polled
+    }
+
+    /// The same, for whoever keeps the handler itself.
+    pub(crate) fn poll_handler(
+        &self,
+        core: &Core,
+        route: usize,
+        handler: &mut ResponseFuture,
+        cx: &mut Context<'_>,
+    ) -> Poll<Response> {
+        core.handle().set_activity(self.routes[route].name);
+        let polled = catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx)));
+        polled.unwrap_or_else(|_| Poll::Ready(panicked(core)))
+    }
+
+    /// Drops a handler, and with it what it was doing. A panic of that ends nothing else.
+    pub(crate) fn drop_handler(&self, core: &Core, handler: ResponseFuture) {
+        if catch_unwind(AssertUnwindSafe(|| drop(handler))).is_err() {
+            core.shared.counters.handler_panics.up();
+        }
     }
 
     /// Runs the hooks behind the handler, and begins the thread of a body that blocking code writes.
@@ -186,7 +196,7 @@ impl Table {
                 *response = panicked(core);
             }
         }
-        blocking::writer::begin(core, response);
+        blocking::writer::begin(core, request, response);
     }
 }
 
@@ -264,6 +274,7 @@ impl Route {
             return Outcome::Ready(self.refuse(number, request));
         };
         let handed_over = |request: &mut Request| {
+            request.settle();
             let shared = request.share();
             std::mem::replace(request, shared)
         };

@@ -360,11 +360,17 @@ impl Drop for Hold {
 pub(crate) fn begin(run: Arc<SocketFn>, mut socket: CoreSocket) -> Result<Conversation, Response> {
     let core: Core = socket.core().clone();
     let line = Arc::new(Line::default());
-    let request = socket.take_request().map(|request: request::Request| request.copy_for_thread());
+    let request = socket.take_request();
+    let job = request.as_ref().and_then(request::Request::job);
+    let request = request.map(|request| request.copy_for_thread());
     let (protocol, subprotocol) = (socket.protocol(), socket.subprotocol_static());
     let (receiver, sender) = (Receiver { line: line.clone() }, Sender { line: line.clone() });
     let mirror = WebSocket { request, protocol, subprotocol, receiver, sender };
-    match core.crew().run(move || run(mirror)) {
+    let conversation = move || {
+        let _job = job;
+        run(mirror)
+    };
+    match core.crew().run(conversation) {
         Ok(job) => Ok(Box::pin(Bridge { socket, hold: Hold { line }, job, outcome: None, command: None })),
         Err(Full) => Err(full(&core.shared.counters)),
     }

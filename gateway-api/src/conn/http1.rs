@@ -11,7 +11,7 @@ use crate::{
     core::Core,
     dispatch::{Begun, Outcome},
     features::Features,
-    request::{HeadBytes, Request},
+    request::Request,
     websocket::upgrade::Upgrade,
 };
 use ringgate_protocols::{
@@ -294,7 +294,7 @@ fn accept<S: ByteStream>(
 ) -> Option<Rc<Inbound>> {
     let config = &wire.link.core.shared.config;
     let (lease, start) = wire.input.share();
-    request.locate(HeadBytes::Lease(lease), start);
+    request.locate(lease, start);
     wire.input.consume(consumed);
     let is_new = request.version() != http::Version::HTTP_10;
     let features = Features {

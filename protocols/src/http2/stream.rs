@@ -1,5 +1,7 @@
 //! One stream: its state, windows, and what waits to be sent on it.
 
+use std::num::NonZeroU32;
+
 use crate::http2::priority::Priority;
 use crate::http2::state::State;
 use crate::http2::stream_id::StreamId;
@@ -56,8 +58,9 @@ pub(crate) struct Stream {
     pub(crate) expected: u64,
     pub(crate) send_window: SendWindow,
     pub(crate) receive_window: ReceiveWindow,
-    /// Since when offered bytes have not moved, as far as a check has noticed; `None` when they moved since the last one.
-    pub(crate) stalled_ms: Option<u64>,
+    /// Since when offered bytes have not moved, as far as a check has noticed, in the low bits of the milliseconds: enough
+    /// for any stall that is waited for. `None` when they moved since the last check.
+    pub(crate) stalled_ms: Option<NonZeroU32>,
 }
 
 impl Stream {
@@ -79,5 +82,13 @@ impl Stream {
             receive_window: ReceiveWindow::new(receive_window),
             stalled_ms: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_stream_is_small() {
+        assert_eq!(size_of::<super::Stream>(), 56);
     }
 }

@@ -14,6 +14,9 @@ const URGENCIES: usize = 8;
 /// Every so many picks the least urgent waiting stream is served, so that none starves (RFC 9218 section 10).
 const FAIRNESS_PERIOD: u8 = 16;
 
+/// Slots that a connection without streams keeps.
+const IDLE_SLOTS_MAX: usize = 8;
+
 #[derive(Clone, Copy, Debug)]
 struct Queue {
     first: u16,
@@ -104,8 +107,9 @@ impl Streams {
         let id = stream.id;
         let slot = if self.free == NOBODY {
             if self.slots.capacity() == self.slots.len() {
-                // Grown by half and not doubled: a connection with many streams is where memory counts.
-                self.slots.reserve_exact((self.slots.len() / 2).max(4));
+                // Grown by little and not doubled: a connection with many streams is where memory counts.
+                let more = self.slots.len() / 2;
+                self.slots.reserve_exact(more.clamp(4, (self.slots.len() / 8).max(16)));
             }
             self.slots.push(stream);
             (self.slots.len() - 1) as u16
@@ -141,7 +145,7 @@ impl Streams {
         }
     }
 
-    /// Frees the slot and remembers how the stream ended.
+    /// Frees the slot and remembers how the stream ended. With the last stream of many their memory goes too.
     pub(crate) fn remove(&mut self, key: StreamKey) {
         self.dequeue(key.slot);
         let state = self.slots[usize::from(key.slot)].state;
@@ -153,6 +157,9 @@ impl Streams {
         self.live -= 1;
         self.live_client -= u16::from(key.id.is_client());
         self.remember(key.id, state);
+        if self.live == 0 && self.slots.len() > IDLE_SLOTS_MAX {
+            (self.slots, self.index, self.free) = (Vec::new(), Vec::new(), NOBODY);
+        }
     }
 
     /// Deletion by shifting back, so that the index never holds tombstones.

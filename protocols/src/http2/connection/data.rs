@@ -309,6 +309,20 @@ impl Connection {
         self.settle(key);
     }
 
+    /// Nothing more is asked of this stream's handler, but it still runs, on a thread perhaps, and goes on counting
+    /// against the limit until [`stream_done`](Self::stream_done) (F-01).
+    ///
+    /// On the wire it is over: a response that nobody will finish is reset, and so is a request that nobody reads.
+    pub fn abandon(&mut self, key: StreamKey) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        self.held -= u64::from(std::mem::take(&mut stream.held));
+        if stream.state.is_sending() && !stream.end_offered {
+            self.reset_live(key, Reason::INTERNAL_ERROR);
+        } else if stream.state == State::HalfClosedLocal {
+            self.reset_live(key, Reason::NO_ERROR);
+        }
+    }
+
     /// The handler of this stream has ended: from here on it no longer counts against the limit.
     ///
     /// Body bytes already offered are still sent. A response that nobody will finish is reset; a request that nobody

@@ -1,5 +1,7 @@
 //! Time and the graceful end, RFC 9113 section 6.8.
 
+use std::num::NonZeroU32;
+
 use crate::http2::connection::input::Reading;
 use crate::http2::connection::{Connection, Event};
 use crate::http2::error::{ConnectionError, Fault};
@@ -138,6 +140,7 @@ impl Connection {
             return None;
         }
         let patience = u64::from(self.limits.stall_timeout_ms);
+        let now_low = NonZeroU32::new(now_ms as u32).unwrap_or(NonZeroU32::MIN);
         let mut waiting = false;
         for slot in 0..self.streams.slots() {
             let Some(key) = self.streams.at(slot) else { continue };
@@ -146,7 +149,8 @@ impl Connection {
                 continue;
             }
             waiting = true;
-            if *stream.stalled_ms.get_or_insert(now_ms) + patience <= now_ms {
+            let since = *stream.stalled_ms.get_or_insert(now_low);
+            if now_low.get().wrapping_sub(since.get()) >= self.limits.stall_timeout_ms {
                 let handled = stream.handled;
                 self.reset_live(key, Reason::CANCEL);
                 if handled {
