@@ -31,7 +31,7 @@ pub(crate) struct Table {
 
 struct Route {
     /// As written; lives as long as the program, for stall reports and counters of any thread.
-    name: &'static str,
+    name: &'static &'static str,
     known: [Option<Rc<Handler>>; KNOWN.len()],
     extensions: Vec<(Method, Rc<Handler>)>,
     any: Option<Rc<Handler>>,
@@ -225,7 +225,8 @@ impl Route {
         let allow = HeaderValue::from_str(&names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static(""));
         let parameters =
             path.split(['{', '}']).skip(1).step_by(2).map(|name| name.trim_start_matches('*').into()).collect();
-        Self { name: String::leak(path), known, extensions, any, allow, hooks: hooks.into(), parameters }
+        let name: &'static str = String::leak(path);
+        Self { name: Box::leak(Box::new(name)), known, extensions, any, allow, hooks: hooks.into(), parameters }
     }
 
     /// The handler of a method; HEAD falls back to GET (RFC 9110 section 9.3.2).

@@ -131,7 +131,7 @@ impl Request {
         self.inner.unique().is_some()
     }
 
-    pub(crate) fn set_route(&self, route: &'static str) {
+    pub(crate) fn set_route(&self, route: &'static &'static str) {
         self.inner.route.set(Some(route));
     }
 

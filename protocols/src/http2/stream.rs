@@ -1,7 +1,5 @@
 //! One stream: its state, windows, and what waits to be sent on it.
 
-use std::num::NonZeroU32;
-
 use crate::http2::priority::Priority;
 use crate::http2::state::State;
 use crate::http2::stream_id::StreamId;
@@ -47,6 +45,8 @@ pub(crate) struct Stream {
     pub(crate) end_offered: bool,
     pub(crate) queued: bool,
     pub(crate) priority: Priority,
+    /// The round of checks that first found offered bytes which do not move; 0 when they moved since the last one.
+    pub(crate) stalled: u8,
     /// Neighbours in the queue of its urgency, or the next free slot.
     pub(crate) previous: u16,
     pub(crate) next: u16,
@@ -58,9 +58,6 @@ pub(crate) struct Stream {
     pub(crate) expected: u64,
     pub(crate) send_window: SendWindow,
     pub(crate) receive_window: ReceiveWindow,
-    /// Since when offered bytes have not moved, as far as a check has noticed, in the low bits of the milliseconds: enough
-    /// for any stall that is waited for. `None` when they moved since the last check.
-    pub(crate) stalled_ms: Option<NonZeroU32>,
 }
 
 impl Stream {
@@ -80,7 +77,7 @@ impl Stream {
             expected: LENGTH_UNKNOWN,
             send_window: SendWindow::default(),
             receive_window: ReceiveWindow::new(receive_window),
-            stalled_ms: None,
+            stalled: 0,
         }
     }
 }
@@ -89,6 +86,6 @@ impl Stream {
 mod tests {
     #[test]
     fn a_stream_is_small() {
-        assert_eq!(size_of::<super::Stream>(), 56);
+        assert_eq!(size_of::<super::Stream>(), 48);
     }
 }

@@ -47,10 +47,15 @@ const LEASES_PER_POLL_MAX: usize = 8;
 /// Places for streams that a connection without any keeps.
 const IDLE_SLOTS_MAX: usize = 8;
 
-/// How many places more a table gets that has so many and needs one for `slot`: few at a time, since a connection with
-/// many streams is where memory counts.
-fn room(length: usize, slot: usize) -> usize {
-    (slot + 1 - length).max((length / 2).clamp(4, 16))
+/// Makes a table of streams long enough for `slot`. It grows by little at a time: a connection with many streams is where
+/// memory counts.
+fn lengthen<T>(table: &mut Vec<Option<T>>, slot: usize) {
+    if table.len() <= slot {
+        if table.capacity() <= slot {
+            table.reserve_exact((slot + 1 - table.len()).max((table.len() / 2).clamp(4, 16)));
+        }
+        table.resize_with(slot + 1, || None);
+    }
 }
 
 /// Serves a connection whose preface announced HTTP/2, to its end.
@@ -276,10 +281,7 @@ impl Driver {
     /// The stream, as one that takes longer than a turn.
     fn live_or_new(&mut self, key: StreamKey, is_head: bool) -> &mut Live {
         let slot = key.slot();
-        if self.streams.len() <= slot {
-            self.streams.reserve_exact(room(self.streams.len(), slot));
-            self.streams.resize_with(slot + 1, || None);
-        }
+        lengthen(&mut self.streams, slot);
         let place = &mut self.streams[slot];
         self.live += usize::from(place.is_none());
         place.get_or_insert_with(|| Live::new(key, is_head))
@@ -297,7 +299,7 @@ impl Driver {
             }
             let (is_head, work) = (live.is_head, live.end(&self.table, core, why));
             if let Some(work) = work
-                && !work.is_over(self.wakers.of(key.slot()))
+                && !work.is_over(&self.wakers.of(key.slot()))
             {
                 let live = self.live_or_new(key, is_head);
                 live.is_over = true;
@@ -312,7 +314,7 @@ impl Driver {
     fn handler_done(&mut self, key: StreamKey) {
         let slot = key.slot();
         let work = self.streams[slot].as_ref().and_then(|live| live.transfer.as_ref()?.work.as_ref());
-        if work.is_none_or(|work| work.is_over(self.wakers.of(slot))) {
+        if work.is_none_or(|work| work.is_over(&self.wakers.of(slot))) {
             self.machine.stream_done(key);
         }
     }
@@ -334,7 +336,7 @@ impl Driver {
             for live in self.streams.iter().flatten() {
                 let slot = live.key.slot();
                 if let Some(outbound) = live.transfer.as_ref().and_then(|transfer| transfer.outbound.as_ref()) {
-                    outbound.drive(self.wakers.of(slot));
+                    outbound.drive(&self.wakers.of(slot));
                 }
                 self.wakers.mark(slot);
             }

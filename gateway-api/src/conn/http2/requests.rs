@@ -113,8 +113,8 @@ impl Driver {
         route: usize,
         handler: &mut ResponseFuture,
     ) -> Poll<Response> {
-        let mut cx = Context::from_waker(self.wakers.of(key.slot()));
-        wire.table.poll_handler(&wire.link.core, route, handler, &mut cx)
+        let waker = self.wakers.of(key.slot());
+        wire.table.poll_handler(&wire.link.core, route, handler, &mut Context::from_waker(&waker))
     }
 
     /// Lets a handler go on that was woken.

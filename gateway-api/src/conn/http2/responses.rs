@@ -50,7 +50,7 @@ impl Driver {
             return self.end(core, key, BodyError::Disconnected);
         }
         let is_offered = copied.is_some();
-        let (driver, table) = (self.wakers.of(key.slot()).clone(), self.table.clone());
+        let (driver, table) = (self.wakers.of(key.slot()), self.table.clone());
         let live = self.live_or_new(key, is_head);
         match body {
             Payload::Stream { chunks, .. } => {

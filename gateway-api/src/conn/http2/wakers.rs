@@ -4,6 +4,7 @@
 //! A waker costs 32 bytes and belongs to a slot: the next stream there uses it again. One that is kept for too long
 //! wakes a stranger in vain, no more.
 
+use crate::conn::http2::lengthen;
 use std::{
     sync::{
         Arc,
@@ -57,7 +58,7 @@ pub(crate) struct StreamWakers {
     driver: Waker,
     /// Made when the first stream needs a waker.
     woken: Option<Arc<Woken>>,
-    wakers: Vec<Option<Waker>>,
+    wakers: Vec<Option<Arc<StreamWaker>>>,
 }
 
 impl Default for StreamWakers {
@@ -83,14 +84,13 @@ impl StreamWakers {
     }
 
     /// The waker of a slot.
-    pub(crate) fn of(&mut self, slot: usize) -> &Waker {
-        let woken = self.woken().clone();
-        if self.wakers.len() <= slot {
-            self.wakers.reserve_exact(super::room(self.wakers.len(), slot));
-            self.wakers.resize(slot + 1, None);
+    pub(crate) fn of(&mut self, slot: usize) -> Waker {
+        lengthen(&mut self.wakers, slot);
+        if self.wakers[slot].is_none() {
+            let woken = self.woken().clone();
+            self.wakers[slot] = Some(Arc::new(StreamWaker { woken, place: (slot % PLACES) as u8 }));
         }
-        self.wakers[slot]
-            .get_or_insert_with(|| Waker::from(Arc::new(StreamWaker { woken, place: (slot % PLACES) as u8 })))
+        self.wakers[slot].clone().map_or_else(|| Waker::noop().clone(), Waker::from)
     }
 
     /// This slot is to be looked at in the round that is under way.

@@ -212,7 +212,7 @@ impl Connection {
             return Err(SendError::BodyPending);
         }
         if stream.offered == 0 {
-            stream.stalled_ms = None;
+            stream.stalled = 0;
         }
         stream.offered += bytes as u64;
         stream.end_offered = end;
@@ -254,7 +254,7 @@ impl Connection {
             let wanted = stream.offered.min(length_max as u64).min(u64::from(self.peer.max_frame_size)) as usize;
             let length = wanted.min(open as usize);
             stream.offered -= length as u64;
-            stream.stalled_ms = None;
+            stream.stalled = 0;
             stream.send_window.spend(length);
             self.send_window.spend(length);
             let (empty, end_stream) = (stream.offered == 0, stream.offered == 0 && stream.end_offered);

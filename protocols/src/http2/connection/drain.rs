@@ -1,7 +1,5 @@
 //! Time and the graceful end, RFC 9113 section 6.8.
 
-use std::num::NonZeroU32;
-
 use crate::http2::connection::input::Reading;
 use crate::http2::connection::{Connection, Event};
 use crate::http2::error::{ConnectionError, Fault};
@@ -136,11 +134,12 @@ impl Connection {
     /// every half period makes a stalled stream wait for one period at least and one and a half at most.
     fn reset_stalled(&mut self) -> Option<Event> {
         let now_ms = self.now_ms;
-        if self.stall_check_ms.is_none_or(|check| now_ms < check) {
-            return None;
-        }
-        let patience = u64::from(self.limits.stall_timeout_ms);
-        let now_low = NonZeroU32::new(now_ms as u32).unwrap_or(NonZeroU32::MIN);
+        let check_ms = self.stall_check_ms.filter(|&check_ms| check_ms <= now_ms)?;
+        // At least one, so that a patience of zero divides nothing by it.
+        let half_ms = u64::from(self.limits.stall_timeout_ms).div_ceil(2).max(1);
+        // Rounds that were slept through count; no more than two of them matter.
+        let skipped = ((now_ms - check_ms) / half_ms).min(2) as u16;
+        let round = ((u16::from(self.stall_round) + skipped - 1) % 254 + 1) as u8;
         let mut waiting = false;
         for slot in 0..self.streams.slots() {
             let Some(key) = self.streams.at(slot) else { continue };
@@ -149,8 +148,11 @@ impl Connection {
                 continue;
             }
             waiting = true;
-            let since = *stream.stalled_ms.get_or_insert(now_low);
-            if now_low.get().wrapping_sub(since.get()) >= self.limits.stall_timeout_ms {
+            if stream.stalled == 0 {
+                stream.stalled = round;
+            }
+            // Two rounds later a whole period has passed.
+            if (u16::from(round) + 254 - u16::from(stream.stalled)) % 254 >= 2 {
                 let handled = stream.handled;
                 self.reset_live(key, Reason::CANCEL);
                 if handled {
@@ -159,7 +161,8 @@ impl Connection {
                 }
             }
         }
-        self.stall_check_ms = waiting.then_some(now_ms + patience / 2);
+        self.stall_round = round % 254 + 1;
+        self.stall_check_ms = waiting.then_some(now_ms + half_ms);
         None
     }
 }

@@ -130,6 +130,8 @@ pub struct Connection {
     now_ms: u64,
     opened_ms: u64,
     stall_check_ms: Option<u64>,
+    /// Number of that check, from 1 to 254 and around.
+    stall_round: u8,
 }
 
 /// A header block in more than one frame.
@@ -235,6 +237,7 @@ impl Connection {
             now_ms,
             opened_ms: now_ms,
             stall_check_ms: None,
+            stall_round: 1,
             limits,
         };
         connection.queue_settings();
