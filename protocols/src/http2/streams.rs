@@ -1,6 +1,7 @@
 //! All streams of a connection: a slab, a small index from number to slot, queues by urgency, and a short memory of
 //! streams that are over.
 
+use crate::hpack::decode::BlockSize;
 use crate::http2::state::State;
 use crate::http2::stream::{NOBODY, Stream, StreamKey};
 use crate::http2::stream_id::StreamId;
@@ -27,6 +28,9 @@ struct Queue {
 #[derive(Clone, Debug)]
 pub(crate) struct Streams {
     slots: Vec<Stream>,
+    /// By slot, for requests whose body is to come: what their heads were, since trailers share their limits. In a
+    /// list of its own, which a connection without bodies never needs.
+    head_sizes: Vec<BlockSize>,
     free: u16,
     live: u16,
     /// Live streams that the client opened; the others were promised.
@@ -46,6 +50,7 @@ impl Streams {
     pub(crate) const fn new() -> Self {
         Self {
             slots: Vec::new(),
+            head_sizes: Vec::new(),
             free: NOBODY,
             live: 0,
             live_client: 0,
@@ -70,7 +75,9 @@ impl Streams {
     }
 
     pub(crate) fn capacity_bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<Stream>() + self.index.capacity() * size_of::<u16>()
+        self.slots.capacity() * size_of::<Stream>()
+            + self.index.capacity() * size_of::<u16>()
+            + self.head_sizes.capacity() * size_of::<BlockSize>()
     }
 
     #[inline]
@@ -125,6 +132,21 @@ impl Streams {
         StreamKey { id, slot }
     }
 
+    /// Remembers the size of a head whose trailers may come.
+    pub(crate) fn keep_head_size(&mut self, key: StreamKey, size: BlockSize) {
+        let slot = usize::from(key.slot);
+        if self.head_sizes.len() <= slot {
+            self.head_sizes.reserve_exact(self.slots.capacity() - self.head_sizes.len());
+            self.head_sizes.resize(slot + 1, BlockSize::default());
+        }
+        self.head_sizes[slot] = size;
+    }
+
+    /// The size of the head of a request whose trailers come.
+    pub(crate) fn head_size(&self, key: StreamKey) -> BlockSize {
+        self.head_sizes.get(usize::from(key.slot)).copied().unwrap_or_default()
+    }
+
     fn index_slot(&mut self, id: StreamId, slot: u16) {
         let mask = self.index.len() - 1;
         let mut at = home(id, mask);
@@ -159,6 +181,7 @@ impl Streams {
         self.remember(key.id, state);
         if self.live == 0 && self.slots.len() > IDLE_SLOTS_MAX {
             (self.slots, self.index, self.free) = (Vec::new(), Vec::new(), NOBODY);
+            self.head_sizes = Vec::new();
         }
     }
 

@@ -193,7 +193,8 @@ pub fn run(operations: impl IntoIterator<Item = Operation>, mut look: impl FnMut
             }
             Operation::Widen { id, by } => (window_update(id, by), id),
             Operation::InitialWindow(size) => {
-                let too_large = |stream: &Stream| stream.closed.is_none() && i64::from(size) + stream.window > 0x7fff_ffff;
+                let too_large =
+                    |stream: &Stream| stream.closed.is_none() && i64::from(size) + stream.window > 0x7fff_ffff;
                 if model.streams.values().any(too_large) {
                     assert!(talk.feed(&settings(&[(4, size)])).is_err());
                     return;
@@ -226,7 +227,8 @@ pub fn run(operations: impl IntoIterator<Item = Operation>, mut look: impl FnMut
                 assert_eq!(grant.is_some(), model.sendable());
                 if let Some(grant) = grant {
                     let stream = model.streams.get_mut(&grant.stream.id().get()).unwrap();
-                    let allowed = [most as i64, 16_384, stream.waiting as i64, model.window, model.initial + stream.window];
+                    let allowed =
+                        [most as i64, 16_384, stream.waiting as i64, model.window, model.initial + stream.window];
                     assert_eq!(grant.length as i64, allowed.into_iter().min().unwrap());
                     stream.waiting -= grant.length;
                     stream.window -= grant.length as i64;
@@ -262,7 +264,8 @@ pub fn run(operations: impl IntoIterator<Item = Operation>, mut look: impl FnMut
         let actual = match talk.feed(&bytes) {
             Err(error) => Expected::ConnectionError(error.reason),
             Ok(told) => {
-                let reset = talk.sent().into_iter().find(|sent| sent.kind == RST_STREAM && !sent.payload.ends_with(&[0]));
+                let reset =
+                    talk.sent().into_iter().find(|sent| sent.kind == RST_STREAM && !sent.payload.ends_with(&[0]));
                 match (reset, told.first()) {
                     (Some(reset), _) => {
                         assert_eq!(reset.id, id);
