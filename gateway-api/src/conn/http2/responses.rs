@@ -8,8 +8,8 @@ use crate::{
     request::Link,
     response::{Payload, Response},
 };
-use http::{HeaderName, StatusCode};
-use ringgate_protocols::http2::{reason::Reason, stream::StreamKey};
+use http::{HeaderName, HeaderValue, StatusCode};
+use ringgate_protocols::http2::{error::SendError, reason::Reason, stream::StreamKey};
 use std::rc::Rc;
 
 impl Driver {
@@ -27,19 +27,19 @@ impl Driver {
         let trailers = response.trailers.take().filter(|_| !is_head && !is_bodiless);
         let is_ended_by_body = trailers.is_none();
         let copied = body.at_hand().filter(|bytes| has_body && is_ended_by_body && bytes.len() <= COPIED_BYTES_MAX);
-        let sent = core.shared.with_values(announced, response.content_type, |ours| {
-            let replaced = |name: &HeaderName| ours.iter().any(|(known, _)| *known == name);
-            let theirs = response.fields.iter().filter(|(name, _)| !replaced(name)).map(|(name, value)| (name, value));
-            let fields = ours.iter().copied().chain(theirs);
-            let out = self.buf.tail();
-            match copied {
-                Some(bytes) => self.machine.send_response_with_body(out, key, response.status, fields, bytes),
-                None => {
-                    let is_end = !has_body && is_ended_by_body;
-                    self.machine.send_response(out, key, response.status, fields, is_end).map(|()| 0)
-                }
-            }
-        });
+        let is_end = !has_body && is_ended_by_body;
+        // What has no fields of its own is mostly sent again and again.
+        let repeat = core.shared.repeat_key(response.status.as_u16(), announced, response.content_type);
+        let sent = if response.fields.is_empty() && self.machine.repeat(repeat) {
+            self.send_head(key, response.status, [], copied, is_end)
+        } else {
+            core.shared.with_values(announced, response.content_type, |ours| {
+                let replaced = |name: &HeaderName| ours.iter().any(|(known, _)| *known == name);
+                let theirs = response.fields.iter().filter(|(name, _)| !replaced(name));
+                let fields = ours.iter().copied().chain(theirs.map(|(name, value)| (name, value)));
+                self.send_head(key, response.status, fields, copied, is_end)
+            })
+        };
         let is_whole = match (&sent, copied) {
             (Ok(taken), Some(bytes)) => *taken == bytes.len(),
             (Ok(_), None) => !has_body && is_ended_by_body,
@@ -74,6 +74,23 @@ impl Driver {
                     self.handler_done(key);
                 }
             }
+        }
+    }
+
+    /// The head, and as much of a body at hand as windows allow.
+    #[inline]
+    fn send_head<'a>(
+        &mut self,
+        key: StreamKey,
+        status: StatusCode,
+        fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+        copied: Option<&[u8]>,
+        is_end: bool,
+    ) -> Result<usize, SendError> {
+        let out = self.buf.tail();
+        match copied {
+            Some(bytes) => self.machine.send_response_with_body(out, key, status, fields, bytes),
+            None => self.machine.send_response(out, key, status, fields, is_end).map(|()| 0),
         }
     }
 

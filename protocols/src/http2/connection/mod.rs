@@ -17,6 +17,7 @@ use crate::http2::error::{ConnectionError, Fault, SendError, StreamError};
 use crate::http2::frame::{goaway, rst_stream, settings, window_update};
 use crate::http2::priority::Priority;
 use crate::http2::reason::Reason;
+use crate::http2::repeat::{RepeatKey, Repeated};
 use crate::http2::request::RequestHead;
 use crate::http2::settings::{PeerSettings, id};
 use crate::http2::state::{self, Sending, State};
@@ -101,6 +102,9 @@ pub struct Connection {
     block: Option<Box<Block>>,
     decoder: Decoder,
     encoder: Encoder,
+    repeated: Repeated,
+    /// What the next response head is.
+    repeat: Option<RepeatKey>,
     streams: Streams,
     budget: Budget,
     peer: PeerSettings,
@@ -214,6 +218,8 @@ impl Connection {
             // Until our SETTINGS are acknowledged the peer may use the default.
             decoder: Decoder::new(4096),
             encoder: Encoder::new(table),
+            repeated: Repeated::default(),
+            repeat: None,
             streams: Streams::new(),
             budget: Budget::new(limits.glitch_tokens_max, limits.glitch_tokens_per_s, now_ms),
             peer: PeerSettings::default(),
