@@ -572,9 +572,8 @@ fn a_repeated_head_is_the_same_head() {
         decode::{BlockLimits, Decoder},
         text::Text,
     };
-    let field = |name: &'static str, value: String| {
-        (HeaderName::from_static(name), HeaderValue::from_str(&value).unwrap())
-    };
+    let field =
+        |name: &'static str, value: String| (HeaderName::from_static(name), HeaderValue::from_str(&value).unwrap());
     let mut talk = Talk::new();
     let mut decoder = Decoder::new(4096);
     let mut known = 0;

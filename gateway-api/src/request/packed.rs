@@ -46,36 +46,57 @@ impl Packed {
         }
         let method = METHODS.iter().position(|known| *known == head.method)?;
         let fields = head.fields.iter().map(|field| (field.name.of(text), field.value.of(text)));
-        Self::put(method, head.target.of(text), head.path.len(), head.authority.of(text), fields)
+        let lengths = fields.clone().map(|(name, value)| [name.len(), value.len()]);
+        let mut bytes = Self::begin(method, head.target.of(text), head.path.len(), head.authority.of(text), lengths)?;
+        // They stand one behind the other, unless crumbs were joined.
+        let start = head.fields.first().map_or(0, |field| field.name.start());
+        let mut end = start;
+        let is_chain = head.fields.iter().all(|field| {
+            let is_next = field.name.start() == end && field.value.start() == field.name.end();
+            end = field.value.end();
+            is_next
+        });
+        if is_chain {
+            bytes.extend_from_slice(&text[start..end]);
+        } else {
+            fields.for_each(|(name, value)| {
+                bytes.extend_from_slice(name);
+                bytes.extend_from_slice(value);
+            });
+        }
+        Some(Self { bytes: bytes.into_boxed_slice() })
     }
 
     /// `GET target`, without any field.
     pub(crate) fn get(target: &str, authority: &str) -> Option<Self> {
         let path = target.find('?').unwrap_or(target.len());
-        Self::put(0, target.as_bytes(), path, authority.as_bytes(), [].into_iter())
+        let bytes = Self::begin(0, target.as_bytes(), path, authority.as_bytes(), [].into_iter())?;
+        Some(Self { bytes: bytes.into_boxed_slice() })
     }
 
-    fn put<'a>(
+    /// Everything but the text of the fields, for which there is room exactly.
+    fn begin(
         method: usize,
         target: &[u8],
         path_length: usize,
         authority: &[u8],
-        fields: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + Clone,
-    ) -> Option<Self> {
-        let text: usize = fields.clone().map(|(name, value)| name.len() + value.len()).sum();
-        let length = FIXED_BYTES + fields.len() * FIELD_BYTES + target.len() + authority.len() + text;
+        lengths: impl ExactSizeIterator<Item = [usize; 2]> + Clone,
+    ) -> Option<Vec<u8>> {
+        let mut longest = lengths.len().max(target.len()).max(authority.len());
+        let text: usize = lengths.clone().flatten().inspect(|length| longest = longest.max(*length)).sum();
+        if longest > usize::from(u16::MAX) {
+            return None;
+        }
+        let length = FIXED_BYTES + lengths.len() * FIELD_BYTES + target.len() + authority.len() + text;
+        let number = |number: usize| (number as u16).to_le_bytes();
         let mut bytes = Vec::with_capacity(length);
-        let mut put = |number: usize| Some(bytes.extend_from_slice(&u16::try_from(number).ok()?.to_le_bytes()));
-        [fields.len(), target.len(), path_length, authority.len()].into_iter().try_for_each(&mut put)?;
-        fields.clone().try_for_each(|(name, value)| put(name.len()).and_then(|()| put(value.len())))?;
-        bytes.insert(0, method as u8);
+        bytes.push(method as u8);
+        let fixed = [lengths.len(), target.len(), path_length, authority.len()].map(number);
+        bytes.extend_from_slice(fixed.as_flattened());
+        lengths.for_each(|lengths| bytes.extend_from_slice(lengths.map(number).as_flattened()));
         bytes.extend_from_slice(target);
         bytes.extend_from_slice(authority);
-        for (name, value) in fields {
-            bytes.extend_from_slice(name);
-            bytes.extend_from_slice(value);
-        }
-        Some(Self { bytes: bytes.into_boxed_slice() })
+        Some(bytes)
     }
 
     /// Everything: spans of a route's parameters point into it.
@@ -141,17 +162,40 @@ impl<'a> Iterator for Fields<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ringgate_protocols::{
+        http2::{
+            connection::{Connection, Event},
+            request::HeadPool,
+        },
+        limits::Http2Limits,
+    };
 
     #[test]
     fn what_is_packed_comes_out_again() {
-        let fields: [(&[u8], &[u8]); 3] = [(b"accept", b"*/*"), (b"empty", b""), (b"x", b"yz")];
-        let packed = Packed::put(2, b"/a/b?c=d?e", 4, b"host:1", fields.into_iter()).unwrap();
-        assert_eq!(packed.method(), Method::POST);
-        assert_eq!((packed.target(), packed.path()), (&b"/a/b?c=d?e"[..], &b"/a/b"[..]));
-        assert_eq!((packed.query(), packed.authority()), (Some(&b"c=d?e"[..]), &b"host:1"[..]));
-        assert_eq!(packed.fields().collect::<Vec<_>>(), fields);
-        assert_eq!(&packed.bytes()[packed.path_start()..][..4], b"/a/b");
-        assert_eq!(packed.bytes.len(), 9 + 3 * 4 + 10 + 6 + 9 + 5 + 3);
+        for block in [
+            &b"\x83\x86\x44\x0a/a/b?c=d?e\x41\x06host:1\x53\x03*/*\x40\x05empty\x00\x40\x01x\x02yz"[..],
+            // With crumbs, which are joined behind everything else.
+            b"\x83\x86\x44\x0a/a/b?c=d?e\x41\x06host:1\x60\x01a\x53\x03*/*\x60\x01b",
+        ] {
+            let (mut heads, mut machine) = (HeadPool::new(), Connection::new(Http2Limits::default(), 0));
+            let mut input = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+            input.extend([0, 0, block.len() as u8, 1, 5, 0, 0, 0, 1]);
+            input.extend(block);
+            let step = machine.handle_input(&mut heads, &input, 0).unwrap();
+            let Some(Event::Request { head, .. }) = step.event else { panic!("{step:?}") };
+            let packed = Packed::new(&head).unwrap();
+            assert_eq!(packed.method(), Method::POST);
+            assert_eq!((packed.target(), packed.path()), (&b"/a/b?c=d?e"[..], &b"/a/b"[..]));
+            assert_eq!((packed.query(), packed.authority()), (Some(&b"c=d?e"[..]), &b"host:1"[..]));
+            let fields =
+                head.head.fields.iter().map(|field| (field.name.of(head.bytes()), field.value.of(head.bytes())));
+            let fields: Vec<_> = fields.collect();
+            assert!(fields.len() >= 2);
+            assert_eq!(packed.fields().collect::<Vec<_>>(), fields);
+            assert_eq!(&packed.bytes()[packed.path_start()..][..4], b"/a/b");
+            let text: usize = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+            assert_eq!(packed.bytes.len(), 9 + fields.len() * 4 + 10 + 6 + text);
+        }
     }
 
     #[test]
