@@ -201,11 +201,13 @@ impl Driver {
     pub(super) fn push<S: ByteStream>(&mut self, wire: &Wire<S>, parent: &Request, key: StreamKey, path: &str) {
         let authority = parent.authority();
         let promise = Promise { method: &Method::GET, scheme: "http", authority, path };
-        // Refused: the stream or the connection is ending, and with it the page that needs the resource.
-        let Ok(promised) = self.machine.push_promise(self.buf.tail(), key, promise, []) else { return };
         let core = &wire.link.core;
         let mut request = core.shared.requests.take_bare();
-        request.promise(authority, path);
+        if !request.promise(authority, path) {
+            return;
+        }
+        // Refused: the stream or the connection is ending, and with it the page that needs the resource.
+        let Ok(promised) = self.machine.push_promise(self.buf.tail(), key, promise, []) else { return };
         let shell = self.dispatch(wire, request, promised, false, None);
         core.shared.requests.give(shell);
     }
