@@ -7,7 +7,10 @@ use crate::{
     request::RequestPool,
 };
 use http::{HeaderName, HeaderValue, header};
-use ringgate_protocols::{http::date::imf_fixdate, http2::request::HeadPool};
+use ringgate_protocols::{
+    http::date::imf_fixdate,
+    http2::{repeat::RepeatKey, request::HeadPool},
+};
 use ringgate_runtime::{executor::Handle, offload::Crew};
 use smallvec::SmallVec;
 use std::{
@@ -155,6 +158,16 @@ impl Shared {
 pub(crate) type FieldRef<'a> = (&'a HeaderName, &'a HeaderValue);
 
 impl Shared {
+    /// What tells a response head of HTTP/2 without fields of its own from all others: second, status, length and type.
+    #[inline]
+    pub(crate) fn repeat_key(&self, status: u16, length: Option<u64>, content_type: Option<&'static str>) -> RepeatKey {
+        let second = self.handle.now().as_nanos() / 1_000_000_000 + 1;
+        // Text of the program is known by its place.
+        let text = content_type.unwrap_or_default();
+        let (place, bytes) = (text.as_ptr() as u64, text.len() as u64);
+        RepeatKey([second << 16 | u64::from(status), length.unwrap_or(u64::MAX), place, bytes])
+    }
+
     /// The same for HTTP/2, which wants fields and not lines: `server`, `date`, and length and type of the content.
     pub(crate) fn with_values<R>(
         &self,

@@ -31,7 +31,7 @@ pub(crate) struct Table {
 
 struct Route {
     /// As written; lives as long as the program, for stall reports and counters of any thread.
-    name: &'static str,
+    name: &'static &'static str,
     known: [Option<Rc<Handler>>; KNOWN.len()],
     extensions: Vec<(Method, Rc<Handler>)>,
     any: Option<Rc<Handler>>,
@@ -68,14 +68,6 @@ impl Begun {
     /// A handler that has answered: what is left is to be sent.
     pub(crate) fn answered(route: usize) -> Self {
         Self { route, outcome: Outcome::Ready(Response::default()) }
-    }
-
-    /// The response, if it was ready at once.
-    pub(crate) fn take_ready(&mut self) -> Poll<Response> {
-        match &mut self.outcome {
-            Outcome::Ready(response) => Poll::Ready(std::mem::take(response)),
-            Outcome::Pending(_) => Poll::Pending,
-        }
     }
 
     /// Whether the handler is still at it.
@@ -181,13 +173,31 @@ impl Table {
             Outcome::Pending(future) => future,
             Outcome::Ready(response) => return Poll::Ready(std::mem::take(response)),
         };
-        core.handle().set_activity(self.routes[begun.route].name);
-        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
-        let polled = polled.unwrap_or_else(|_| Poll::Ready(panicked(core)));
+        let polled = self.poll_handler(core, begun.route, future, cx);
         if polled.is_ready() {
             begun.forget();
         }
         polled
+    }
+
+    /// The same, for whoever keeps the handler itself.
+    pub(crate) fn poll_handler(
+        &self,
+        core: &Core,
+        route: usize,
+        handler: &mut ResponseFuture,
+        cx: &mut Context<'_>,
+    ) -> Poll<Response> {
+        core.handle().set_activity(self.routes[route].name);
+        let polled = catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx)));
+        polled.unwrap_or_else(|_| Poll::Ready(panicked(core)))
+    }
+
+    /// Drops a handler, and with it what it was doing. A panic of that ends nothing else.
+    pub(crate) fn drop_handler(&self, core: &Core, handler: ResponseFuture) {
+        if catch_unwind(AssertUnwindSafe(|| drop(handler))).is_err() {
+            core.shared.counters.handler_panics.up();
+        }
     }
 
     /// Runs the hooks behind the handler, and begins the thread of a body that blocking code writes.
@@ -205,7 +215,7 @@ impl Table {
                 *response = panicked(core);
             }
         }
-        blocking::writer::begin(core, response);
+        blocking::writer::begin(core, request, response);
     }
 }
 
@@ -234,7 +244,8 @@ impl Route {
         let allow = HeaderValue::from_str(&names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static(""));
         let parameters =
             path.split(['{', '}']).skip(1).step_by(2).map(|name| name.trim_start_matches('*').into()).collect();
-        Self { name: String::leak(path), known, extensions, any, allow, hooks: hooks.into(), parameters }
+        let name: &'static str = String::leak(path);
+        Self { name: Box::leak(Box::new(name)), known, extensions, any, allow, hooks: hooks.into(), parameters }
     }
 
     /// The handler of a method; HEAD falls back to GET (RFC 9110 section 9.3.2).
@@ -286,6 +297,7 @@ impl Route {
             return None;
         };
         let handed_over = |request: &mut Request| {
+            request.settle();
             let shared = request.share();
             std::mem::replace(request, shared)
         };

@@ -5,10 +5,34 @@ use crate::{
     request::Request,
     response::{IntoResponse, Response},
 };
-use std::{future::Future, pin::Pin, rc::Rc, sync::Arc};
+use pin_project_lite::pin_project;
+use std::{
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 /// A response that is still being made.
 pub(crate) type ResponseFuture = Pin<Box<dyn Future<Output = Response>>>;
+
+pin_project! {
+    /// A future whose output is made a response. An async block would hold the future twice: as what it captured, and as
+    /// what it waits for.
+    pub(crate) struct Answering<F> {
+        #[pin]
+        pub(crate) response: F,
+    }
+}
+
+impl<F: Future<Output: IntoResponse>> Future for Answering<F> {
+    type Output = Response;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
+        self.project().response.poll(cx).map(IntoResponse::into_response)
+    }
+}
 
 /// A handler in its world. Made from a function by [`IntoHandler`].
 pub struct Handler {
@@ -93,10 +117,7 @@ where
     R: Future<Output: IntoResponse> + 'static,
 {
     fn into_handler(self) -> Handler {
-        let start = move |request| -> ResponseFuture {
-            let response = self(request);
-            Box::pin(async move { response.await.into_response() })
-        };
+        let start = move |request| -> ResponseFuture { Box::pin(Answering { response: self(request) }) };
         Handler { kind: Kind::Async(Box::new(start)), is_websocket: false }
     }
 }

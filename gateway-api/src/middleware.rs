@@ -1,7 +1,7 @@
 //! What is done around handlers, without changing the world they run in.
 
 use crate::{
-    handler::{Handler, ResponseFuture},
+    handler::{Answering, Handler, ResponseFuture},
     request::Request,
     response::{IntoResponse, Response},
 };
@@ -78,10 +78,7 @@ where
     F: Fn(Request, Next) -> R + 'static,
     R: Future<Output: IntoResponse> + 'static,
 {
-    Rc::new(move |request, next| {
-        let response = function(request, next);
-        Box::pin(async move { response.await.into_response() })
-    })
+    Rc::new(move |request, next| Box::pin(Answering { response: function(request, next) }))
 }
 
 /// A handler with an async middleware before it: async itself from now on.

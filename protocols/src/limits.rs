@@ -60,10 +60,10 @@ impl Default for Limits {
 /// Bounds and deadlines of one HTTP/2 connection. Every default carries its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http2Limits {
-    /// Sum of name + value + 32 over the fields of one head or of trailers. Announced as MAX_HEADER_LIST_SIZE. A list
+    /// Sum of name + value + 32 over the fields of one head, trailers sharing it. Announced as MAX_HEADER_LIST_SIZE. A list
     /// up to twice as long is answered with 431, a longer one ends the connection. Also bounds the encoded block.
     pub header_bytes_max: u32,
-    /// Field lines of one head or of trailers; pseudo-fields and cookie crumbs count (the HTTP/2 bomb). 100 as h2o,
+    /// Field lines of one head, trailers sharing it; pseudo-fields and cookie crumbs count (the HTTP/2 bomb). 100 as h2o,
     /// hyper, Apache and Envoy have it.
     pub field_count_max: u32,
     /// Streams at once, running handlers of reset streams included. 100 as Apache, h2o and Envoy's edge guide.

@@ -126,6 +126,15 @@ fn h2_11_windows_go_negative_on_a_settings_change() {
     assert_eq!((grant.length, grant.end_stream), (35, true));
 }
 
+/// Section 6.9.2 speaks of windows, and a stream that is over has none, be it that its handler still runs.
+#[test]
+fn h2_11_the_window_of_a_stream_that_was_reset_limits_nothing() {
+    let mut talk = Talk::new();
+    talk.feed(&[settings(&[(4, 0)]), get(1), window_update(1, 0x7fff_ffff), rst(1)].concat()).unwrap();
+    assert_eq!(talk.connection.streams_live(), 1);
+    talk.feed(&settings(&[(4, 1)])).unwrap();
+}
+
 #[test]
 fn h2_12_a_peer_over_its_window() {
     let limits = Http2Limits { stream_window_bytes: 65_535, ..Default::default() };

@@ -251,6 +251,35 @@ fn h2_23_trailers() {
 }
 
 #[test]
+fn r_10_trailers_share_the_limits_of_the_head() {
+    // The head has 4 fields and 167 bytes, 32 for each field included.
+    let trailers = |id, values: &[&str]| {
+        let fields: Vec<_> = values.iter().map(|value| ("a", *value)).collect();
+        frame(HEADERS, END_HEADERS | END_STREAM, id, &block(&fields))
+    };
+    let begin = |field_count_max, header_bytes_max| {
+        let mut talk = Talk::with(Http2Limits { field_count_max, header_bytes_max, ..Default::default() });
+        // The stream before it in the same slot had a larger head, and does not count.
+        talk.feed(&request(1, 0, &[&POST[..], &[("a", "1")]].concat())).unwrap();
+        talk.feed(&rst(1)).unwrap();
+        talk.done(1);
+        talk.feed(&post(3)).unwrap();
+        talk
+    };
+    for (values, count, bytes) in [(&["1", "2"][..], 6, 1_000), (&["1", "2"], 100, 167 + 68), (&["123"], 5, 167 + 36)] {
+        let told = begin(count, bytes).feed(&trailers(3, values)).unwrap();
+        assert!(matches!(&told[..], [Told::Trailers { id: 3, fields }] if fields.len() == values.len()), "{told:?}");
+    }
+    for (values, count, bytes) in [(&["1", "2"][..], 5, 1_000), (&["1", "2"], 100, 167 + 67), (&["123"], 5, 167 + 35)] {
+        let mut talk = begin(count, bytes);
+        talk.expect_stream_error(&trailers(3, values), 3, Reason::PROTOCOL_ERROR);
+        assert_eq!(talk.feed(&post(5)).unwrap().len(), 1, "and the connection goes on");
+    }
+    // Twice the limit in all is a flood.
+    begin(100, 300).expect_connection_error(&trailers(3, &["v".repeat(433).as_str()]), Reason::ENHANCE_YOUR_CALM);
+}
+
+#[test]
 fn h2_10_compression_errors_end_the_connection_also_on_refused_and_reset_streams() {
     for bad in
         [&[0x80][..], &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff], &[0x00, 0x05, b'a'], &[0x82, 0x20], &[0x3f], &[0x40]]

@@ -28,10 +28,16 @@ pub(crate) type SocketFn = dyn Fn(WebSocket) -> bool + Send + Sync;
 pub(crate) fn begin(run: Arc<SocketFn>, mut socket: CoreSocket) -> Result<Conversation, Response> {
     let core = socket.core().clone();
     let line = Arc::new(Line::default());
-    let request = socket.take_request().map(|request: Request| request.copy_for_thread());
+    let request = socket.take_request();
+    let job = request.as_ref().and_then(Request::job);
+    let request = request.map(|request| request.copy_for_thread());
     let (door, number) = Core::of(&core, socket.shared());
     let mirror = WebSocket::new(&socket, request, line.clone(), door, number.get());
-    match core.crew().run(move || run(mirror)) {
+    let conversation = move || {
+        let _job = job;
+        run(mirror)
+    };
+    match core.crew().run(conversation) {
         Ok(job) => Ok(Box::pin(Bridge {
             socket,
             hold: Hold(line),

@@ -45,9 +45,14 @@ pub(crate) async fn run(handler: Arc<BlockingFn>, mut request: Request) -> Respo
     let head = request.share();
     let line = Arc::new(request::Line::default());
     let copy = head.copy(line.clone(), std::mem::take(request.body_mut()));
+    let job = request.job();
     drop(request);
     let mut gone = Gone { line, answered: false };
-    let offloaded = match core.crew().run(move || handler(copy)) {
+    let work = move || {
+        let _job = job;
+        handler(copy)
+    };
+    let offloaded = match core.crew().run(work) {
         Ok(offloaded) => offloaded,
         Err(Full) => return full(&core.shared.counters),
     };

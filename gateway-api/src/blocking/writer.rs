@@ -5,6 +5,7 @@ use crate::{
     core::Core,
     error::{BodyError, Disconnected},
     pipe::Pipe,
+    request::{Job, Request},
     response::{Payload, Response, WriteBody},
     stream::Chunk,
 };
@@ -24,16 +25,17 @@ const PIECE_BYTES: usize = 16_384;
 /// Begins the thread of a body that blocking code writes, and puts a stream of what it writes in its place. With the
 /// crew full the response becomes a 503: nothing of it has been sent yet.
 #[inline]
-pub(crate) fn begin(core: &Core, response: &mut Response) {
+pub(crate) fn begin(core: &Core, request: &Request, response: &mut Response) {
     if matches!(response.body, Payload::Writer { .. }) {
-        begin_writer(core, response);
+        begin_writer(core, request, response);
     }
 }
 
-fn begin_writer(core: &Core, response: &mut Response) {
+fn begin_writer(core: &Core, request: &Request, response: &mut Response) {
     let Payload::Writer { write, length } = std::mem::replace(&mut response.body, Payload::Empty) else { return };
     let pipe = Pipe::new(core.shared.config.limits.body_buffer_bytes_max);
-    let writer = PipeWriter { pipe: pipe.clone(), piece: Vec::new(), end: Err(BodyError::Disconnected) };
+    let (end, job) = (Err(BodyError::Disconnected), request.job());
+    let writer = PipeWriter { pipe: pipe.clone(), piece: Vec::new(), end, job };
     match core.crew().run(move || writer.run(write)) {
         Ok(job) => response.body = Payload::Stream { chunks: Box::pin(Written { pipe, _job: job }), length },
         Err(_) => *response = full(&core.shared.counters),
@@ -46,6 +48,7 @@ struct PipeWriter {
     piece: Vec<u8>,
     /// What the reader learns at the end; bad until the writer has returned well, so that a panic is bad too.
     end: Result<(), BodyError>,
+    job: Option<Job>,
 }
 
 impl PipeWriter {
@@ -80,6 +83,8 @@ impl Write for PipeWriter {
 
 impl Drop for PipeWriter {
     fn drop(&mut self) {
+        // Before the reader learns it: the exchange that ends then has no thread at work any more.
+        self.job = None;
         self.pipe.finish(self.end);
     }
 }

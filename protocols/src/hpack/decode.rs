@@ -55,6 +55,23 @@ pub struct BlockLimits {
     pub field_count_max: u32,
 }
 
+/// How much of its limits a block has used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct BlockSize {
+    /// Sum of name + value + 32 over its fields.
+    pub header_bytes: u32,
+    /// Its field lines.
+    pub field_count: u32,
+}
+
+impl BlockSize {
+    /// The size of so many fields with so much text.
+    #[must_use]
+    pub const fn new(field_count: u32, text_bytes: usize) -> Self {
+        Self { header_bytes: (text_bytes as u32).saturating_add(field_count * ENTRY_OVERHEAD as u32), field_count }
+    }
+}
+
 /// How a block ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
@@ -120,13 +137,29 @@ impl Decoder {
         block: &[u8],
         text: &mut Text,
         limits: BlockLimits,
+        each: impl FnMut(&[u8], DecodedField),
+    ) -> Result<Outcome, DecodeFault> {
+        self.decode_behind(BlockSize::default(), block, text, limits, each)
+    }
+
+    /// The same for a block that shares its limits with what came `before`: trailers with their head.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    #[inline]
+    pub fn decode_behind(
+        &mut self,
+        before: BlockSize,
+        block: &[u8],
+        text: &mut Text,
+        limits: BlockLimits,
         mut each: impl FnMut(&[u8], DecodedField),
     ) -> Result<Outcome, DecodeFault> {
         let mut at = 0;
         if self.update_due || block.first().is_some_and(|&first| first & 0xe0 == 0x20) {
             at = self.size_updates(block)?;
         }
-        let (mut size, mut count) = (0usize, 0usize);
+        let (mut size, mut count) = (before.header_bytes as usize, before.field_count as usize);
         let (size_max, count_max) = (limits.header_bytes_max as usize, limits.field_count_max as usize);
         let mut outcome = Outcome::Complete;
         while let Some(&first) = block.get(at) {

@@ -40,6 +40,8 @@ pub struct Encoder {
     size_limit: usize,
     /// Smallest size since the last block, when it has to be said; the current size is said behind it.
     update: Option<usize>,
+    /// Counts what makes the next block differ from the last one with the same fields: literals, size updates.
+    changes: u32,
     /// Hashes of fields sent lately without entering the table.
     recent: [u32; RECENT],
     recent_at: u8,
@@ -54,13 +56,14 @@ impl Encoder {
     pub fn new(size_limit: usize) -> Self {
         let size = size_limit.min(4096); // the peer's table before it says anything
         let update = (size < 4096).then_some(size);
-        Self { table: DynamicTable::new(size), size_limit, update, recent: [0; RECENT], recent_at: 0 }
+        Self { table: DynamicTable::new(size), size_limit, update, changes: 0, recent: [0; RECENT], recent_at: 0 }
     }
 
     /// The peer's SETTINGS_HEADER_TABLE_SIZE. The change is said at the start of the next block (section 4.2).
     pub fn set_peer_limit(&mut self, peer_limit: usize) {
         let size = peer_limit.min(self.size_limit);
         if size != self.table.size_max() {
+            self.changes = self.changes.wrapping_add(1);
             self.update = Some(self.update.map_or(size, |smallest| smallest.min(size)));
             self.table.set_size_max(size);
         }
@@ -72,10 +75,17 @@ impl Encoder {
         &self.table
     }
 
+    /// While this stays the same, a block that was written means the same when its bytes are written again.
+    #[inline]
+    pub(crate) const fn changes(&self) -> u32 {
+        self.changes
+    }
+
     /// Must begin every block: says size updates that are due.
     #[inline]
     pub fn begin(&mut self, out: &mut Vec<u8>) {
         if let Some(smallest) = self.update.take() {
+            self.changes = self.changes.wrapping_add(1);
             if smallest < self.table.size_max() {
                 integer::encode(out, 0x20, 5, smallest);
             }
@@ -124,6 +134,7 @@ impl Encoder {
     #[inline(never)]
     pub(crate) fn literal(&mut self, out: &mut Vec<u8>, hash: u32, name: &[u8], value: &[u8], sensitive: bool) {
         let name_index = fixed::find_name(name);
+        self.changes = self.changes.wrapping_add(1);
         let policy = if sensitive { Policy::Never } else { policy(name, value) };
         if policy == Policy::Never {
             Self::write(out, 0x10, 4, name_index, name, value);

@@ -45,6 +45,8 @@ pub(crate) struct Stream {
     pub(crate) end_offered: bool,
     pub(crate) queued: bool,
     pub(crate) priority: Priority,
+    /// The round of checks that first found offered bytes which do not move; 0 when they moved since the last one.
+    pub(crate) stalled: u8,
     /// Neighbours in the queue of its urgency, or the next free slot.
     pub(crate) previous: u16,
     pub(crate) next: u16,
@@ -56,8 +58,6 @@ pub(crate) struct Stream {
     pub(crate) expected: u64,
     pub(crate) send_window: SendWindow,
     pub(crate) receive_window: ReceiveWindow,
-    /// Since when offered bytes have not moved, as far as a check has noticed; `None` when they moved since the last one.
-    pub(crate) stalled_ms: Option<u64>,
 }
 
 impl Stream {
@@ -77,7 +77,15 @@ impl Stream {
             expected: LENGTH_UNKNOWN,
             send_window: SendWindow::default(),
             receive_window: ReceiveWindow::new(receive_window),
-            stalled_ms: None,
+            stalled: 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_stream_is_small() {
+        assert_eq!(size_of::<super::Stream>(), 48);
     }
 }

@@ -1,6 +1,7 @@
 //! All streams of a connection: a slab, a small index from number to slot, queues by urgency, and a short memory of
 //! streams that are over.
 
+use crate::hpack::decode::BlockSize;
 use crate::http2::state::State;
 use crate::http2::stream::{NOBODY, Stream, StreamKey};
 use crate::http2::stream_id::StreamId;
@@ -14,6 +15,9 @@ const URGENCIES: usize = 8;
 /// Every so many picks the least urgent waiting stream is served, so that none starves (RFC 9218 section 10).
 const FAIRNESS_PERIOD: u8 = 16;
 
+/// Slots that a connection without streams keeps.
+const IDLE_SLOTS_MAX: usize = 8;
+
 #[derive(Clone, Copy, Debug)]
 struct Queue {
     first: u16,
@@ -24,6 +28,9 @@ struct Queue {
 #[derive(Clone, Debug)]
 pub(crate) struct Streams {
     slots: Vec<Stream>,
+    /// By slot, for requests whose body is to come: what their heads were, since trailers share their limits. In a
+    /// list of its own, which a connection without bodies never needs.
+    head_sizes: Vec<BlockSize>,
     free: u16,
     live: u16,
     /// Live streams that the client opened; the others were promised.
@@ -43,6 +50,7 @@ impl Streams {
     pub(crate) const fn new() -> Self {
         Self {
             slots: Vec::new(),
+            head_sizes: Vec::new(),
             free: NOBODY,
             live: 0,
             live_client: 0,
@@ -67,7 +75,9 @@ impl Streams {
     }
 
     pub(crate) fn capacity_bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<Stream>() + self.index.capacity() * size_of::<u16>()
+        self.slots.capacity() * size_of::<Stream>()
+            + self.index.capacity() * size_of::<u16>()
+            + self.head_sizes.capacity() * size_of::<BlockSize>()
     }
 
     #[inline]
@@ -104,8 +114,9 @@ impl Streams {
         let id = stream.id;
         let slot = if self.free == NOBODY {
             if self.slots.capacity() == self.slots.len() {
-                // Grown by half and not doubled: a connection with many streams is where memory counts.
-                self.slots.reserve_exact((self.slots.len() / 2).max(4));
+                // Grown by little and not doubled: a connection with many streams is where memory counts.
+                let more = self.slots.len() / 2;
+                self.slots.reserve_exact(more.clamp(4, (self.slots.len() / 8).max(16)));
             }
             self.slots.push(stream);
             (self.slots.len() - 1) as u16
@@ -119,6 +130,21 @@ impl Streams {
         self.live_client += u16::from(id.is_client());
         self.index_slot(id, slot);
         StreamKey { id, slot }
+    }
+
+    /// Remembers the size of a head whose trailers may come.
+    pub(crate) fn keep_head_size(&mut self, key: StreamKey, size: BlockSize) {
+        let slot = usize::from(key.slot);
+        if self.head_sizes.len() <= slot {
+            self.head_sizes.reserve_exact(self.slots.capacity() - self.head_sizes.len());
+            self.head_sizes.resize(slot + 1, BlockSize::default());
+        }
+        self.head_sizes[slot] = size;
+    }
+
+    /// The size of the head of a request whose trailers come.
+    pub(crate) fn head_size(&self, key: StreamKey) -> BlockSize {
+        self.head_sizes.get(usize::from(key.slot)).copied().unwrap_or_default()
     }
 
     fn index_slot(&mut self, id: StreamId, slot: u16) {
@@ -141,7 +167,7 @@ impl Streams {
         }
     }
 
-    /// Frees the slot and remembers how the stream ended.
+    /// Frees the slot and remembers how the stream ended. With the last stream of many their memory goes too.
     pub(crate) fn remove(&mut self, key: StreamKey) {
         self.dequeue(key.slot);
         let state = self.slots[usize::from(key.slot)].state;
@@ -153,6 +179,10 @@ impl Streams {
         self.live -= 1;
         self.live_client -= u16::from(key.id.is_client());
         self.remember(key.id, state);
+        if self.live == 0 && self.slots.len() > IDLE_SLOTS_MAX {
+            (self.slots, self.index, self.free) = (Vec::new(), Vec::new(), NOBODY);
+            self.head_sizes = Vec::new();
+        }
     }
 
     /// Deletion by shifting back, so that the index never holds tombstones.

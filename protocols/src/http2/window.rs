@@ -8,10 +8,11 @@ pub const WINDOW_INITIAL: u32 = 65_535;
 
 /// What the peer allows us to send on one stream, kept as the difference from its INITIAL_WINDOW_SIZE.
 ///
-/// So a change of that setting changes every stream without touching any (F-11); the sum may be negative.
+/// So a change of that setting changes every stream without touching any (F-11); the sum may be negative. The difference
+/// itself stays within 31 bits either way: no window passes [`WINDOW_MAX`], and no more is spent than is open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SendWindow {
-    delta: i64,
+    delta: i32,
 }
 
 impl SendWindow {
@@ -19,31 +20,31 @@ impl SendWindow {
     #[must_use]
     #[inline]
     pub const fn available(self, initial: u32) -> i64 {
-        initial as i64 + self.delta
+        initial as i64 + self.delta as i64
     }
 
     /// Counts sent bytes.
     #[inline]
     pub const fn spend(&mut self, bytes: usize) {
-        self.delta -= bytes as i64;
+        self.delta = self.delta.saturating_sub_unsigned(bytes as u32);
     }
 
     /// A WINDOW_UPDATE; false when the window would pass 2^31 - 1 (then nothing changes).
     #[must_use]
     #[inline]
     pub const fn widen(&mut self, initial: u32, increment: u32) -> bool {
-        let delta = self.delta + increment as i64;
+        let delta = self.delta as i64 + increment as i64;
         if initial as i64 + delta > WINDOW_MAX {
             return false;
         }
-        self.delta = delta;
+        self.delta = delta as i32;
         true
     }
 
     /// The difference from the initial size.
     #[must_use]
     pub const fn delta(self) -> i64 {
-        self.delta
+        self.delta as i64
     }
 }
 
@@ -52,23 +53,24 @@ impl SendWindow {
 /// `open + unannounced + held` stays constant: every byte charged is credited again exactly once (H2-12, H2-13).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReceiveWindow {
-    /// Bytes the peer may still send.
-    open: i64,
+    /// Bytes the peer may still send; negative by what it has overrun.
+    open: i32,
     /// Bytes consumed and not yet announced by WINDOW_UPDATE.
     unannounced: u32,
 }
 
 impl ReceiveWindow {
-    /// A window of this many bytes.
+    /// A window of this many bytes, and of [`WINDOW_MAX`] at most.
     #[must_use]
     pub const fn new(bytes: u32) -> Self {
-        Self { open: bytes as i64, unannounced: 0 }
+        let open = if bytes as i64 > WINDOW_MAX { i32::MAX } else { bytes as i32 };
+        Self { open, unannounced: 0 }
     }
 
     /// Bytes the peer may still send.
     #[must_use]
     pub const fn open(self) -> i64 {
-        self.open
+        self.open as i64
     }
 
     /// Bytes consumed and not yet announced.
@@ -81,8 +83,8 @@ impl ReceiveWindow {
     #[must_use]
     #[inline]
     pub const fn charge(&mut self, bytes: u32, slack: u32) -> bool {
-        self.open -= bytes as i64;
-        self.open + slack as i64 >= 0
+        self.open = self.open.saturating_sub_unsigned(bytes);
+        self.open as i64 + slack as i64 >= 0
     }
 
     /// Bytes were consumed; gives the increment to announce once at least half of `full` has come together.
@@ -92,7 +94,7 @@ impl ReceiveWindow {
         if self.unannounced > 0 && self.unannounced >= full / 2 {
             let increment = self.unannounced;
             self.unannounced = 0;
-            self.open += increment as i64;
+            self.open = self.open.saturating_add_unsigned(increment);
             Some(increment)
         } else {
             None

@@ -1,6 +1,8 @@
 //! A hand-driven client for the HTTP/2 suites: builds frames, feeds the machine, reads back events and frames.
 #![allow(dead_code, unreachable_pub, reason = "a module of every suite, each uses its own part")]
 
+pub mod model;
+
 use std::collections::BTreeMap;
 
 use ringgate_protocols::http2::connection::{Connection, Event};

@@ -1,7 +1,8 @@
 //! HTTP/2 on one connection: many exchanges at once, everything of a turn in one send.
 //!
-//! Handlers that are ready at once are answered where their request is read. Others run as tasks of their own
-//! ([`outbound`]) and leave news; the driver alone touches machine and socket.
+//! Handlers that are ready at once are answered where their request is read. Others wait with their streams ([`stream`]),
+//! each with a waker of its own ([`wakers`]), and are polled when they are woken: the driver alone touches machine and
+//! socket.
 
 mod outbound;
 mod pieces;
@@ -9,20 +10,18 @@ mod requests;
 mod responses;
 mod stream;
 mod tunnel;
+mod wakers;
 
 use crate::{
     conn::{
         http1::Next,
-        http2::{
-            outbound::{Notice, Notices},
-            stream::Live,
-        },
+        http2::{stream::Live, wakers::StreamWakers},
         wire::{Gone, Wire},
     },
     core::Core,
     dispatch::Table,
     error::BodyError,
-    request::{Request, header_map},
+    request::{Link, Request, header_map},
 };
 use http::Method;
 use ringgate_protocols::{
@@ -34,6 +33,7 @@ use ringgate_protocols::{
     limits::Http2Limits,
 };
 use ringgate_runtime::{buffer::SendBuf, net::ByteStream, time::Instant};
+use smallvec::SmallVec;
 use std::{
     future::poll_fn,
     rc::Rc,
@@ -43,6 +43,20 @@ use std::{
 
 /// Received pieces that one poll takes in; then the other connections of the core have their turn.
 const LEASES_PER_POLL_MAX: usize = 8;
+
+/// Places for streams that a connection without any keeps.
+const IDLE_SLOTS_MAX: usize = 8;
+
+/// Makes a table of streams long enough for `slot`. It grows by little at a time: a connection with many streams is where
+/// memory counts.
+fn lengthen<T>(table: &mut Vec<Option<T>>, slot: usize) {
+    if table.len() <= slot {
+        if table.capacity() <= slot {
+            table.reserve_exact((slot + 1 - table.len()).max((table.len() / 2).clamp(4, 16)));
+        }
+        table.resize_with(slot + 1, || None);
+    }
+}
 
 /// Serves a connection whose preface announced HTTP/2, to its end.
 pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>) -> Next {
@@ -72,7 +86,8 @@ pub(crate) async fn serve_upgraded<S: ByteStream>(wire: &mut Wire<S>, upgraded: 
             // Section 3.2 of RFC 7540: our SETTINGS come first, then the response on stream 1.
             driver.machine.poll_output(driver.buf.tail());
             let is_head = *request.method() == Method::HEAD;
-            let shell = driver.dispatch(wire, cx, request, key, is_head, None);
+            driver.drive(cx);
+            let shell = driver.dispatch(wire, request, key, is_head, None);
             wire.core().shared.requests.give(shell);
         }
         driver.poll(wire, cx)
@@ -91,17 +106,19 @@ fn limits<S>(wire: &Wire<S>) -> Http2Limits {
 pub(crate) struct Driver {
     machine: Connection,
     /// By the machine's slot numbers.
-    streams: Vec<Option<Box<Live>>>,
+    streams: Vec<Option<Live>>,
     live: usize,
+    wakers: StreamWakers,
     /// Streams whose request body is under way.
     receiving: Vec<StreamKey>,
-    notices: Rc<Notices>,
     table: Rc<Table>,
     /// What leaves next.
     buf: SendBuf,
     send_deadline: Instant,
     /// When the first of the request bodies that are waited for is too slow.
     body_deadline: Option<Instant>,
+    /// When the first of the handlers that run has run for too long; it may have ended since.
+    request_deadline: Option<Instant>,
     /// Since when no stream is open.
     idle_since: Instant,
     /// Input was left because of what waits to be sent.
@@ -116,10 +133,11 @@ impl Driver {
             streams: Vec::new(),
             live: 0,
             receiving: Vec::new(),
-            notices: Rc::default(),
+            wakers: StreamWakers::default(),
             buf: SendBuf::default(),
             send_deadline: Instant::default(),
             body_deadline: None,
+            request_deadline: None,
             idle_since: wire.now(),
             is_paused: false,
             table: wire.table.clone(),
@@ -130,10 +148,12 @@ impl Driver {
     /// One round: take in, let the streams speak, send.
     fn poll<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Poll<Next> {
         wire.leave_waker(cx);
+        self.drive(cx);
         if !self.is_draining && wire.core().shared.draining.get() {
             self.is_draining = true;
             self.machine.drain(milliseconds(wire.now()));
-            for link in self.streams.iter().flatten().filter_map(|live| live.tunnel.as_ref()) {
+            let transfers = self.streams.iter().flatten().filter_map(|live| live.transfer.as_ref());
+            for link in transfers.filter_map(|transfer| transfer.tunnel.as_ref()) {
                 link.waker.borrow().iter().for_each(|waker| waker.wake_by_ref());
             }
         }
@@ -141,7 +161,7 @@ impl Driver {
             self.buf = wire.core().handle().take_send_buf();
         }
         let received = self.receive(wire, cx);
-        self.listen(wire, cx);
+        self.listen(wire);
         self.release(wire, cx);
         if received == Received::Gone || self.send(wire, cx).is_err() {
             self.cancel_all(wire.core());
@@ -175,7 +195,7 @@ impl Driver {
         self.is_paused = false;
         for _ in 0..LEASES_PER_POLL_MAX {
             if !wire.input.is_empty() {
-                self.take_in(wire, cx);
+                self.take_in(wire);
             }
             if self.machine.is_finished() {
                 return Received::Waiting;
@@ -197,10 +217,10 @@ impl Driver {
     }
 
     /// Gives the input to the machine and acts on its events.
-    fn take_in<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) {
+    fn take_in<S: ByteStream>(&mut self, wire: &mut Wire<S>) {
         let core = wire.link.core.clone();
         let now = milliseconds(wire.now());
-        let mut shell = core.shared.requests.take();
+        let mut shell = core.shared.requests.take_bare();
         // One received buffer can hold a thousand requests whose answers are ready at once.
         while !wire.input.is_empty() && self.machine.wants_input(self.buf.len()) {
             let step = {
@@ -224,64 +244,78 @@ impl Driver {
                     );
                 }
                 Some(Event::Request { stream, head, end_stream }) => {
-                    shell = self.request(wire, cx, shell, stream, head, end_stream);
+                    shell = self.request(wire, shell, stream, head, end_stream);
                 }
-                Some(event) => self.event(&core, event),
+                Some(event) => self.event(&wire.link, event),
             }
             wire.input.consume(step.consumed);
         }
         core.shared.requests.give(shell);
     }
 
-    fn event(&mut self, core: &Core, event: Event) {
+    fn event(&mut self, link: &Link, event: Event) {
         match event {
             Event::Trailers { stream, head } => {
-                if let Some(inbound) = self.live(stream).and_then(|live| live.inbound.as_ref()) {
+                if let Some(inbound) = self.live(stream).and_then(|live| live.inbound()) {
                     let bytes = head.bytes();
                     let fields = head.head.fields.iter().map(|field| (field.name.of(bytes), field.value.of(bytes)));
                     inbound.finish(Some(header_map(fields)));
                 }
                 self.receiving.retain(|key| *key != stream);
-                core.shared.heads.borrow_mut().recycle(head);
+                link.core.shared.heads.borrow_mut().recycle(head);
             }
             Event::Reset { stream, by_peer, .. } => {
                 if by_peer {
-                    core.shared.counters.disconnects.up();
+                    link.core.shared.counters.disconnects.up();
                 }
-                self.forget(stream, BodyError::Disconnected);
-                self.machine.stream_done(stream);
+                self.end(&link.core, stream, BodyError::Disconnected);
             }
             Event::Goaway { .. } | Event::Data { .. } | Event::Request { .. } => {}
         }
     }
 
     fn live(&mut self, key: StreamKey) -> Option<&mut Live> {
-        self.streams.get_mut(key.slot())?.as_deref_mut().filter(|live| live.key == key)
+        self.streams.get_mut(key.slot())?.as_mut().filter(|live| live.key == key)
     }
 
-    fn insert(&mut self, live: Live) {
-        let slot = live.key.slot();
-        if self.streams.len() <= slot {
-            self.streams.resize_with(slot + 1, || None);
-        }
-        self.live += 1;
-        self.streams[slot] = Some(Box::new(live));
+    /// The stream, as one that takes longer than a turn.
+    fn live_or_new(&mut self, key: StreamKey, is_head: bool) -> &mut Live {
+        let slot = key.slot();
+        lengthen(&mut self.streams, slot);
+        let place = &mut self.streams[slot];
+        self.live += usize::from(place.is_none());
+        place.get_or_insert_with(|| Live::new(key, is_head))
     }
 
-    /// A stream is over: its handler is dropped, whoever still reads its body learns it.
-    fn forget(&mut self, key: StreamKey, why: BodyError) {
-        let Some(place) =
-            self.streams.get_mut(key.slot()).filter(|place| place.as_ref().is_some_and(|live| live.key == key))
-        else {
-            return;
-        };
-        if let Some(live) = place.take() {
+    /// The exchange is over: its handler is dropped, whoever still reads its body learns why. Threads cannot be dropped:
+    /// while some are at work the stream keeps its place, and counts (F-01).
+    fn end(&mut self, core: &Core, key: StreamKey, why: BodyError) {
+        if self.live(key).is_some()
+            && let Some(live) = self.streams[key.slot()].take()
+        {
             self.live -= 1;
-            if let Some(inbound) = &live.inbound {
-                inbound.fail(why);
+            if live.inbound().is_some() {
                 self.receiving.retain(|other| *other != key);
             }
-            live.end();
+            let (is_head, work) = (live.is_head, live.end(&self.table, core, why));
+            if let Some(work) = work
+                && !work.is_over(&self.wakers.of(key.slot()))
+            {
+                let live = self.live_or_new(key, is_head);
+                live.is_over = true;
+                live.transfer().work = Some(work);
+                return self.machine.abandon(key);
+            }
+        }
+        self.machine.stream_done(key);
+    }
+
+    /// The handler is done, and nothing more is asked of it; what was offered still goes out.
+    fn handler_done(&mut self, key: StreamKey) {
+        let slot = key.slot();
+        let work = self.streams[slot].as_ref().and_then(|live| live.transfer.as_ref()?.work.as_ref());
+        if work.is_none_or(|work| work.is_over(&self.wakers.of(slot))) {
+            self.machine.stream_done(key);
         }
     }
 
@@ -289,29 +323,42 @@ impl Driver {
         if self.live > 0 {
             core.shared.counters.disconnects.up();
         }
-        let keys: Vec<StreamKey> = self.streams.iter().flatten().map(|live| live.key).collect();
-        keys.into_iter().for_each(|key| self.forget(key, BodyError::Disconnected));
+        for live in std::mem::take(&mut self.streams).into_iter().flatten() {
+            drop(live.end(&self.table, core, BodyError::Disconnected));
+        }
+        self.receiving.clear();
+        self.live = 0;
     }
 
-    /// What the streams' tasks have left.
-    fn listen<S: ByteStream>(&mut self, wire: &Wire<S>, cx: &mut Context<'_>) {
-        for (key, notice) in self.notices.take(cx) {
-            let Some(live) = self.live(key) else { continue };
-            match notice {
-                Notice::Hints => {
-                    if let Some(request) = live.request.as_ref().map(Request::share) {
-                        self.interim(wire, cx, &request, key);
-                    }
+    /// Streams wake this task from now on.
+    fn drive(&mut self, cx: &Context<'_>) {
+        if self.wakers.drive(cx.waker()) {
+            for live in self.streams.iter().flatten() {
+                let slot = live.key.slot();
+                if let Some(outbound) = live.transfer.as_ref().and_then(|transfer| transfer.outbound.as_ref()) {
+                    outbound.drive(&self.wakers.of(slot));
                 }
-                Notice::Response(mut response) => {
-                    let (is_head, request) = (live.is_head, live.request.take());
-                    if let Some(request) = request {
-                        self.hints(wire, cx, &request, key, &mut response);
-                        request.set_answered();
-                    }
-                    self.respond(&wire.link, key, is_head, response);
-                }
-                Notice::Body => self.offer(&wire.link.core, key),
+                self.wakers.mark(slot);
+            }
+        }
+    }
+
+    /// Looks at the streams that were woken.
+    fn listen<S: ByteStream>(&mut self, wire: &Wire<S>) {
+        if self.live == 0 {
+            return;
+        }
+        let mut woken: SmallVec<[u16; 64]> = SmallVec::new();
+        self.wakers.take(self.streams.len(), |slot| woken.push(slot as u16));
+        for slot in woken {
+            let Some(live) = self.streams.get(usize::from(slot)).and_then(Option::as_ref) else { continue };
+            let key = live.key;
+            if live.handler.is_some() {
+                self.poll_handler(wire, key);
+            } else if live.is_over {
+                self.end(wire.core(), key, BodyError::Disconnected);
+            } else {
+                self.offer(wire.core(), key);
             }
         }
     }
@@ -333,7 +380,7 @@ impl Driver {
                     Poll::Ready(Ok(())) => {}
                 }
             }
-            let is_full = self.fill(output_bytes_max);
+            let is_full = self.fill(&wire.link.core, output_bytes_max);
             if self.buf.is_empty() {
                 return Ok(());
             }
@@ -346,22 +393,23 @@ impl Driver {
     }
 
     /// Collects what is to go out; true when there is more than may wait at once.
-    fn fill(&mut self, output_bytes_max: usize) -> bool {
+    fn fill(&mut self, core: &Core, output_bytes_max: usize) -> bool {
         self.machine.poll_output(self.buf.tail());
         let mut room = output_bytes_max.saturating_sub(self.buf.len());
         while let Some(grant) = self.machine.next_data(self.buf.tail(), room) {
             room -= grant.length;
-            let Some(live) = self.streams.get_mut(grant.stream.slot()).and_then(Option::as_deref_mut) else {
+            let live = self.streams.get_mut(grant.stream.slot()).and_then(Option::as_mut);
+            let Some(transfer) = live.and_then(|live| live.transfer.as_mut()) else {
                 unreachable!("what was offered stays until it is granted");
             };
-            live.pieces.send(grant.length, &mut self.buf);
-            if let Some(outbound) = &live.outbound {
+            transfer.pieces.send(grant.length, &mut self.buf);
+            if let Some(outbound) = &transfer.outbound {
                 outbound.sent(grant.length);
             }
             if grant.end_stream {
-                self.end(grant.stream);
-            } else if live.pieces.len() == 0 && live.trailers.is_some() {
-                self.trailers(grant.stream);
+                self.end(core, grant.stream, BodyError::Disconnected);
+            } else if transfer.pieces.len() == 0 && transfer.trailers.is_some() {
+                self.trailers(core, grant.stream);
             }
         }
         room == 0
@@ -372,6 +420,9 @@ impl Driver {
         let now = wire.now();
         if self.live > 0 || self.machine.streams_live() > 0 {
             self.idle_since = now;
+        } else if self.streams.len() > IDLE_SLOTS_MAX {
+            (self.streams, self.receiving) = (Vec::new(), Vec::new());
+            self.wakers.rest();
         }
         loop {
             let timeouts = &wire.core().shared.config.timeouts;
@@ -379,7 +430,9 @@ impl Driver {
             let idle = is_idle.then(|| self.idle_since + Duration::from_millis(timeouts.idle_timeout_ms));
             let machine = self.machine.poll_timeout().map(|due| Instant::from_nanos((due + 1) * 1_000_000));
             let send = wire.stream.is_sending().then_some(self.send_deadline);
-            let Some(first) = [idle, machine, send, self.body_deadline].into_iter().flatten().min() else {
+            let Some(first) =
+                [idle, machine, send, self.body_deadline, self.request_deadline].into_iter().flatten().min()
+            else {
                 return Poll::Pending;
             };
             wire.deadline = first;
@@ -395,13 +448,15 @@ impl Driver {
             if self.body_deadline == Some(first) {
                 self.end_slow_bodies(&wire.link, now);
                 self.release(wire, cx);
+            } else if self.request_deadline == Some(first) {
+                self.end_late_handlers(&wire.link, now);
             } else if idle == Some(first) {
                 counters.timeouts_idle.up();
                 self.is_draining = true;
                 self.machine.drain(milliseconds(now));
             }
             while let Ok(Some(event)) = self.machine.handle_timeout(milliseconds(now)) {
-                self.event(&wire.link.core, event);
+                self.event(&wire.link, event);
             }
             if self.send(wire, cx).is_err() {
                 return Poll::Ready(Next::Gone);

@@ -1,107 +1,27 @@
-//! What the tasks of an HTTP/2 connection's streams have for its driver.
+//! Bodies of responses that tasks make, on their way to the driver.
 
 use crate::{
-    conn::http2::pieces::Pieces,
-    core::Core,
-    dispatch::{Begun, Table},
-    error::BodyError,
-    features::TrailersForm,
-    request::Request,
-    response::{ChunkStream, Response},
+    conn::http2::pieces::Pieces, core::Core, error::BodyError, features::TrailersForm, response::ChunkStream,
     stream::Content,
 };
-use http::{HeaderMap, StatusCode};
-use ringgate_protocols::http2::stream::StreamKey;
+use http::HeaderMap;
 use ringgate_runtime::buffer::SendBuf;
 use std::{
     cell::RefCell,
-    future::{Future, poll_fn},
+    future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
     rc::Rc,
     task::{Context, Poll, Waker},
 };
 
-/// News of a stream for its connection.
-pub(crate) enum Notice {
-    /// The handler has left early hints or a push.
-    Hints,
-    /// The final response.
-    Response(Response),
-    /// The body has more pieces, or has ended.
-    Body,
-}
-
-/// Where the streams of a connection leave their news. One list, so that the driver looks only at streams that have any.
-#[derive(Default)]
-pub(crate) struct Notices {
-    inner: RefCell<Inner>,
-}
-
-#[derive(Default)]
-struct Inner {
-    list: Vec<(StreamKey, Notice)>,
-    driver: Option<Waker>,
-}
-
-impl Notices {
-    pub(crate) fn put(&self, key: StreamKey, notice: Notice) {
-        let mut inner = self.inner.borrow_mut();
-        inner.list.push((key, notice));
-        if let Some(driver) = &inner.driver {
-            driver.wake_by_ref();
-        }
-    }
-
-    /// Everything since the last call; keeps `cx` to be woken.
-    pub(crate) fn take(&self, cx: &Context<'_>) -> Vec<(StreamKey, Notice)> {
-        let mut inner = self.inner.borrow_mut();
-        if !inner.driver.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            inner.driver = Some(cx.waker().clone());
-        }
-        std::mem::take(&mut inner.list)
-    }
-}
-
-/// Runs a handler that was not ready at once, and leaves its response.
-pub(crate) async fn answer(
-    core: Core,
-    table: Rc<Table>,
-    key: StreamKey,
-    request: Request,
-    mut begun: Begun,
-    notices: Rc<Notices>,
-) {
-    let mut deadline = pin!(request.deadline().map(|deadline| core.handle().sleep_until(deadline)));
-    let response = poll_fn(|cx| {
-        let polled = table.poll(&core, &mut begun, cx);
-        if request.has_hints() {
-            notices.put(key, Notice::Hints);
-        }
-        if polled.is_pending()
-            && let Some(sleep) = deadline.as_mut().as_pin_mut()
-            && sleep.poll(cx).is_ready()
-        {
-            begun.forget();
-            core.shared.counters.timeouts_handler.up();
-            let late = Response::text("the request took too long\n").status(StatusCode::SERVICE_UNAVAILABLE);
-            return Poll::Ready(late);
-        }
-        polled
-    });
-    let mut response = response.await;
-    table.finish(&core, &begun, &request, &mut response);
-    notices.put(key, Notice::Response(response));
-}
-
 /// A streamed body between the task that makes it and the driver.
-#[derive(Default)]
 pub(crate) struct Outbound {
     inner: RefCell<OutboundState>,
 }
 
-#[derive(Default)]
 struct OutboundState {
+    /// The stream's waker: the driver looks at it then.
+    driver: Waker,
     /// Not yet seen by the driver.
     fresh: Pieces,
     /// The driver has been told that there is something fresh.
@@ -125,8 +45,28 @@ pub(crate) struct Fresh {
 
 impl Outbound {
     /// A body that ends with these trailers, unless its stream brings others.
-    pub(crate) fn with_trailers(trailers: Option<Box<HeaderMap>>) -> Self {
-        Self { inner: RefCell::new(OutboundState { trailers, ..OutboundState::default() }) }
+    pub(crate) fn new(driver: Waker, trailers: Option<Box<HeaderMap>>) -> Self {
+        let state = OutboundState {
+            driver,
+            fresh: Pieces::default(),
+            is_told: false,
+            taken: 0,
+            trailers,
+            end: None,
+            is_lost: false,
+            maker: None,
+        };
+        Self { inner: RefCell::new(state) }
+    }
+
+    /// Driver: it is woken by another one from now on.
+    pub(crate) fn drive(&self, driver: &Waker) {
+        self.inner.borrow_mut().driver.clone_from(driver);
+    }
+
+    /// There is something for the driver.
+    pub(crate) fn tell(&self) {
+        self.inner.borrow().driver.wake_by_ref();
     }
 
     /// Driver: what has come since the last call.
@@ -200,13 +140,7 @@ impl Outbound {
 }
 
 /// Asks a streamed body for its pieces, as the peer takes them.
-pub(crate) async fn pump(
-    core: Core,
-    key: StreamKey,
-    mut chunks: ChunkStream,
-    outbound: Rc<Outbound>,
-    notices: Rc<Notices>,
-) {
+pub(crate) async fn pump(core: Core, mut chunks: ChunkStream, outbound: Rc<Outbound>) {
     let capacity = core.shared.config.limits.body_buffer_bytes_max;
     loop {
         let next = poll_fn(|cx| {
@@ -240,7 +174,7 @@ pub(crate) async fn pump(
         let is_told = std::mem::replace(&mut state.is_told, true);
         drop(state);
         if !is_told {
-            notices.put(key, Notice::Body);
+            outbound.tell();
         }
         if is_ended {
             return;

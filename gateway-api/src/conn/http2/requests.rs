@@ -2,12 +2,11 @@
 
 use crate::{
     body::{Body, Inbound},
-    conn::{
-        http2::{Driver, stream::Live},
-        wire::Wire,
-    },
+    conn::{http2::Driver, wire::Wire},
+    dispatch::{Begun, Outcome},
     error::BodyError,
     features::Features,
+    handler::ResponseFuture,
     request::{Link, Request},
     response::Response,
 };
@@ -25,7 +24,6 @@ impl Driver {
     pub(super) fn request<S: ByteStream>(
         &mut self,
         wire: &Wire<S>,
-        cx: &mut Context<'_>,
         mut request: Request,
         key: StreamKey,
         head: Box<RequestHead>,
@@ -39,14 +37,13 @@ impl Driver {
             self.receiving.push(key);
             inbound
         });
-        self.dispatch(wire, cx, request, key, is_head, inbound)
+        self.dispatch(wire, request, key, is_head, inbound)
     }
 
     /// Begins the handler of a request that has come or was promised.
     pub(super) fn dispatch<S: ByteStream>(
         &mut self,
         wire: &Wire<S>,
-        cx: &mut Context<'_>,
         mut request: Request,
         key: StreamKey,
         is_head: bool,
@@ -72,30 +69,95 @@ impl Driver {
         if let Some(inbound) = &inbound {
             request.set_body(Body::new(inbound.clone()));
         }
-        let mut begun = wire.table.begin(core, &mut request);
-        let polled = if inbound.is_some() { begun.take_ready() } else { wire.table.poll(core, &mut begun, cx) };
-        match polled {
-            Poll::Ready(mut response) => {
-                wire.table.finish(core, &begun, &request, &mut response);
-                if inbound.is_some() || request.has_hints() {
-                    let mut live = Live::new(key, is_head);
-                    live.inbound = inbound;
-                    self.insert(live);
-                    self.hints(wire, cx, &request, key, &mut response);
-                }
-                request.set_answered();
-                self.respond(&wire.link, key, is_head, response);
+        let Begun { route, outcome } = wire.table.begin(core, &mut request);
+        let answered = match outcome {
+            Outcome::Ready(response) => Ok(response),
+            // Nothing of the body has come: it begins when everything that was received is taken in.
+            Outcome::Pending(handler) if inbound.is_some() => {
+                self.wakers.mark(key.slot());
+                Err(handler)
             }
-            Poll::Pending => {
-                let mut live = Live::new(key, is_head);
-                live.expects_continue = inbound.is_some() && request.header("expect") == Some(b"100-continue");
-                live.inbound = inbound;
-                live.request = Some(request.share());
-                live.begin(wire, begun, request.share(), &self.notices);
-                self.insert(live);
+            Outcome::Pending(mut handler) => match self.poll_once(wire, key, route, &mut handler) {
+                Poll::Ready(response) => {
+                    wire.table.drop_handler(core, handler);
+                    Ok(response)
+                }
+                Poll::Pending => Err(handler),
+            },
+        };
+        if inbound.is_some() {
+            let expects_continue = answered.is_err() && request.header("expect") == Some(b"100-continue");
+            let transfer = self.live_or_new(key, is_head).transfer();
+            (transfer.inbound, transfer.expects_continue) = (inbound, expects_continue);
+        }
+        match answered {
+            Ok(response) => self.answer(wire, key, route, is_head, &request, response),
+            Err(handler) => {
+                if request.has_hints() {
+                    self.interim(wire, &request, key);
+                }
+                let live = self.live_or_new(key, is_head);
+                (live.handler, live.route, live.request) = (Some(handler), route as u32, Some(request.hold()));
+                if let Some(deadline) = deadline {
+                    self.request_deadline = Some(self.request_deadline.map_or(deadline, |first| first.min(deadline)));
+                }
             }
         }
-        if request.is_unshared() { request } else { core.shared.requests.take() }
+        if request.is_unshared() { request } else { core.shared.requests.take_bare() }
+    }
+
+    fn poll_once<S: ByteStream>(
+        &mut self,
+        wire: &Wire<S>,
+        key: StreamKey,
+        route: usize,
+        handler: &mut ResponseFuture,
+    ) -> Poll<Response> {
+        let waker = self.wakers.of(key.slot());
+        wire.table.poll_handler(&wire.link.core, route, handler, &mut Context::from_waker(&waker))
+    }
+
+    /// Lets a handler go on that was woken.
+    pub(super) fn poll_handler<S: ByteStream>(&mut self, wire: &Wire<S>, key: StreamKey) {
+        let Some(live) = self.live(key) else { return };
+        let (route, is_head) = (live.route as usize, live.is_head);
+        let (Some(mut handler), Some(request)) = (live.handler.take(), live.request.clone()) else { return };
+        match self.poll_once(wire, key, route, &mut handler) {
+            Poll::Ready(response) => {
+                wire.table.drop_handler(&wire.link.core, handler);
+                self.answer(wire, key, route, is_head, &request.request(), response);
+            }
+            Poll::Pending => {
+                if request.has_hints() {
+                    self.interim(wire, &request.request(), key);
+                }
+                if let Some(live) = self.live(key) {
+                    live.handler = Some(handler);
+                }
+            }
+        }
+    }
+
+    /// The handler has its response: hooks, hints, and out with it.
+    fn answer<S: ByteStream>(
+        &mut self,
+        wire: &Wire<S>,
+        key: StreamKey,
+        route: usize,
+        is_head: bool,
+        request: &Request,
+        mut response: Response,
+    ) {
+        wire.table.run_after(&wire.link.core, route, request, &mut response);
+        self.hints(wire, request, key, &mut response);
+        request.set_answered();
+        if let Some(work) = request.work() {
+            self.live_or_new(key, is_head).transfer().work = Some(work);
+        }
+        if let Some(live) = self.live(key) {
+            live.request = None;
+        }
+        self.respond(&wire.link, key, is_head, response);
     }
 
     /// A piece of a request body. What nobody reads any more is thrown away up to `drain_bytes_max`; beyond it the
@@ -103,14 +165,15 @@ impl Driver {
     pub(super) fn data(&mut self, key: StreamKey, lease: Lease, end_stream: bool, drain_bytes_max: u64) {
         let length = lease.len();
         let Some(live) = self.live(key) else { return self.machine.release_capacity(key, length) };
-        let Some(inbound) = live.inbound.clone() else { return self.machine.release_capacity(key, length) };
-        if let Some((_, bytes)) = &mut live.waiting {
+        let Some(transfer) = live.transfer.as_mut() else { return self.machine.release_capacity(key, length) };
+        let Some(inbound) = transfer.inbound.clone() else { return self.machine.release_capacity(key, length) };
+        if let Some((_, bytes)) = &mut transfer.waiting {
             *bytes += length as u64;
         }
         if length > 0 && inbound.push(lease).is_err() {
-            live.released += length as u64;
-            live.discarded += length as u64;
-            if live.discarded <= drain_bytes_max {
+            transfer.released += length as u64;
+            transfer.discarded += length as u64;
+            if transfer.discarded <= drain_bytes_max {
                 self.machine.release_capacity(key, length);
             }
         }
@@ -121,15 +184,9 @@ impl Driver {
     }
 
     /// Early hints go out as 103, pushes as promises.
-    pub(super) fn interim<S: ByteStream>(
-        &mut self,
-        wire: &Wire<S>,
-        cx: &mut Context<'_>,
-        request: &Request,
-        key: StreamKey,
-    ) {
+    pub(super) fn interim<S: ByteStream>(&mut self, wire: &Wire<S>, request: &Request, key: StreamKey) {
         for path in request.take_pushes() {
-            self.push(wire, cx, request, key, &path);
+            self.push(wire, request, key, &path);
         }
         let links = request.take_hints();
         if links.is_empty() {
@@ -141,22 +198,17 @@ impl Driver {
     }
 
     /// Promises `GET path` on the parent's stream and answers it like a request that came.
-    pub(super) fn push<S: ByteStream>(
-        &mut self,
-        wire: &Wire<S>,
-        cx: &mut Context<'_>,
-        parent: &Request,
-        key: StreamKey,
-        path: &str,
-    ) {
+    pub(super) fn push<S: ByteStream>(&mut self, wire: &Wire<S>, parent: &Request, key: StreamKey, path: &str) {
         let authority = parent.authority();
         let promise = Promise { method: &Method::GET, scheme: "http", authority, path };
+        let core = &wire.link.core;
+        let mut request = core.shared.requests.take_bare();
+        if !request.promise(authority, path) {
+            return;
+        }
         // Refused: the stream or the connection is ending, and with it the page that needs the resource.
         let Ok(promised) = self.machine.push_promise(self.buf.tail(), key, promise, []) else { return };
-        let core = &wire.link.core;
-        let mut request = core.shared.requests.take();
-        request.promise(authority, path);
-        let shell = self.dispatch(wire, cx, request, promised, false, None);
+        let shell = self.dispatch(wire, request, promised, false, None);
         core.shared.requests.give(shell);
     }
 
@@ -164,13 +216,12 @@ impl Driver {
     pub(super) fn hints<S: ByteStream>(
         &mut self,
         wire: &Wire<S>,
-        cx: &mut Context<'_>,
         request: &Request,
         key: StreamKey,
         response: &mut Response,
     ) {
         if request.has_hints() {
-            self.interim(wire, cx, request, key);
+            self.interim(wire, request, key);
             request.take_hints().into_iter().for_each(|link| response.append(header::LINK, link));
         }
     }
@@ -180,8 +231,9 @@ impl Driver {
         let (now, config) = (wire.now(), &wire.core().shared.config);
         self.body_deadline = None;
         for key in &self.receiving {
-            let Some(live) = self.streams.get_mut(key.slot()).and_then(Option::as_deref_mut) else { continue };
-            let Some(inbound) = live.inbound.as_ref().filter(|_| live.key == *key) else { continue };
+            let live = self.streams.get_mut(key.slot()).and_then(Option::as_mut).filter(|live| live.key == *key);
+            let Some(live) = live.and_then(|live| live.transfer.as_mut()) else { continue };
+            let Some(inbound) = live.inbound.as_ref() else { continue };
             let consumed = inbound.watch(cx);
             if consumed > live.released {
                 self.machine.release_capacity(*key, (consumed - live.released) as usize);
@@ -214,28 +266,48 @@ impl Driver {
     /// where it has. The handler is dropped.
     pub(super) fn end_slow_bodies(&mut self, link: &Rc<Link>, now: Instant) {
         let core = &link.core;
-        let is_slow = |live: &&Live| {
-            live.waiting.is_some_and(|(since, bytes)| since + core.shared.config.timeouts.progress(bytes) <= now)
+        let is_slow = |key: &&StreamKey| {
+            let live = self.streams.get(key.slot()).and_then(Option::as_ref).filter(|live| live.key == **key);
+            let waiting = live.and_then(|live| live.transfer.as_ref()?.waiting);
+            waiting.is_some_and(|(since, bytes)| since + core.shared.config.timeouts.progress(bytes) <= now)
         };
-        let slow: Vec<StreamKey> = self
-            .receiving
-            .iter()
-            .filter_map(|key| self.streams.get(key.slot())?.as_deref().filter(|live| live.key == *key))
-            .filter(is_slow)
-            .map(|live| live.key)
-            .collect();
+        let slow: Vec<StreamKey> = self.receiving.iter().filter(is_slow).copied().collect();
         for key in slow {
             core.shared.counters.timeouts_body.up();
-            let Some(live) = self.live(key) else { continue };
-            let (is_head, is_begun) = (live.is_head, live.request.take().is_none());
-            self.forget(key, BodyError::TooSlow);
-            if is_begun {
-                self.machine.reset(key, Reason::CANCEL);
-                self.machine.stream_done(key);
-            } else {
+            if self.live(key).is_some_and(|live| live.request.is_some()) {
                 let slow = Response::text("the request body came too slowly\n").status(StatusCode::REQUEST_TIMEOUT);
-                self.respond(link, key, is_head, slow);
+                self.answer_instead(link, key, BodyError::TooSlow, slow);
+            } else {
+                self.machine.reset(key, Reason::CANCEL);
+                self.end(core, key, BodyError::TooSlow);
             }
         }
+    }
+
+    /// Ends the handlers that have run for too long.
+    pub(super) fn end_late_handlers(&mut self, link: &Rc<Link>, now: Instant) {
+        let running = self.streams.iter().flatten().filter(|live| live.handler.is_some());
+        let running = running.filter_map(|live| Some((live.key, live.request.as_ref()?.deadline()?)));
+        let (late, others): (Vec<_>, Vec<_>) = running.partition(|(_, deadline)| *deadline <= now);
+        self.request_deadline = others.iter().map(|(_, deadline)| *deadline).min();
+        for (key, _) in late {
+            link.core.shared.counters.timeouts_handler.up();
+            let late = Response::text("the request took too long\n").status(StatusCode::SERVICE_UNAVAILABLE);
+            self.answer_instead(link, key, BodyError::Disconnected, late);
+        }
+    }
+
+    /// Drops a handler that has not answered, and answers in its place.
+    fn answer_instead(&mut self, link: &Rc<Link>, key: StreamKey, why: BodyError, response: Response) {
+        let Some(live) = self.live(key) else { return };
+        let (is_head, handler) = (live.is_head, live.handler.take());
+        let request = live.release_request();
+        live.transfer().fail(why);
+        self.receiving.retain(|other| *other != key);
+        if let Some(handler) = handler {
+            self.table.drop_handler(&link.core, handler);
+        }
+        drop(request);
+        self.respond(link, key, is_head, response);
     }
 }

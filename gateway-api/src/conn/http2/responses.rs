@@ -2,14 +2,14 @@
 
 use crate::{
     config::COPIED_BYTES_MAX,
-    conn::http2::{Driver, stream::Live},
+    conn::http2::Driver,
     core::Core,
     error::BodyError,
     request::Link,
     response::{Payload, Response},
 };
-use http::{HeaderName, StatusCode};
-use ringgate_protocols::http2::{reason::Reason, stream::StreamKey};
+use http::{HeaderName, HeaderValue, StatusCode};
+use ringgate_protocols::http2::{error::SendError, reason::Reason, stream::StreamKey};
 use std::rc::Rc;
 
 impl Driver {
@@ -27,19 +27,19 @@ impl Driver {
         let trailers = response.trailers.take().filter(|_| !is_head && !is_bodiless);
         let is_ended_by_body = trailers.is_none();
         let copied = body.at_hand().filter(|bytes| has_body && is_ended_by_body && bytes.len() <= COPIED_BYTES_MAX);
-        let sent = core.shared.with_values(announced, response.content_type, |ours| {
-            let replaced = |name: &HeaderName| ours.iter().any(|(known, _)| *known == name);
-            let theirs = response.fields.iter().filter(|(name, _)| !replaced(name)).map(|(name, value)| (name, value));
-            let fields = ours.iter().copied().chain(theirs);
-            let out = self.buf.tail();
-            match copied {
-                Some(bytes) => self.machine.send_response_with_body(out, key, response.status, fields, bytes),
-                None => {
-                    let is_end = !has_body && is_ended_by_body;
-                    self.machine.send_response(out, key, response.status, fields, is_end).map(|()| 0)
-                }
-            }
-        });
+        let is_end = !has_body && is_ended_by_body;
+        // What has no fields of its own is mostly sent again and again.
+        let repeat = core.shared.repeat_key(response.status.as_u16(), announced, response.content_type);
+        let sent = if response.fields.is_empty() && self.machine.repeat(repeat) {
+            self.send_head(key, response.status, [], copied, is_end)
+        } else {
+            core.shared.with_values(announced, response.content_type, |ours| {
+                let replaced = |name: &HeaderName| ours.iter().any(|(known, _)| *known == name);
+                let theirs = response.fields.iter().filter(|(name, _)| !replaced(name));
+                let fields = ours.iter().copied().chain(theirs.map(|(name, value)| (name, value)));
+                self.send_head(key, response.status, fields, copied, is_end)
+            })
+        };
         let is_whole = match (&sent, copied) {
             (Ok(taken), Some(bytes)) => *taken == bytes.len(),
             (Ok(_), None) => !has_body && is_ended_by_body,
@@ -47,92 +47,101 @@ impl Driver {
             (Err(_), _) => true,
         };
         if is_whole {
-            return self.end(key);
+            return self.end(core, key, BodyError::Disconnected);
         }
         let is_offered = copied.is_some();
-        let (notices, table) = (self.notices.clone(), self.table.clone());
-        if self.live(key).is_none() {
-            self.insert(Live::new(key, is_head));
-        }
-        let Some(live) = self.live(key) else { return };
-        live.task = None;
+        let (driver, table) = (self.wakers.of(key.slot()), self.table.clone());
+        let live = self.live_or_new(key, is_head);
         match body {
             Payload::Stream { chunks, .. } => {
-                live.length_left = length;
-                live.stream(core, chunks, trailers, &notices);
+                live.transfer().length_left = length;
+                live.stream(core, chunks, trailers, driver);
                 self.offer(core, key);
             }
-            Payload::Upgrade(upgrade) => live.open(link, &table, *upgrade, &notices),
+            Payload::Upgrade(upgrade) => live.open(link, &table, *upgrade, driver),
             body => {
-                live.pieces.extend(body.into_piece().filter(|_| has_body));
-                live.trailers = trailers;
-                let bytes = live.pieces.len();
+                let transfer = live.transfer();
+                transfer.pieces.extend(body.into_piece().filter(|_| has_body));
+                transfer.trailers = trailers;
+                let bytes = transfer.pieces.len();
                 if bytes == 0 {
-                    return self.trailers(key);
+                    return self.trailers(core, key);
                 }
                 if !is_offered && self.machine.offer(self.buf.tail(), key, bytes, is_ended_by_body).is_err() {
-                    return self.end(key);
+                    return self.end(core, key, BodyError::Disconnected);
                 }
-                if !is_ended_by_body {
-                    return;
+                if is_ended_by_body {
+                    self.handler_done(key);
                 }
-                // The handler is done; what was offered still goes out.
-                self.machine.stream_done(key);
             }
+        }
+    }
+
+    /// The head, and as much of a body at hand as windows allow.
+    #[inline]
+    fn send_head<'a>(
+        &mut self,
+        key: StreamKey,
+        status: StatusCode,
+        fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+        copied: Option<&[u8]>,
+        is_end: bool,
+    ) -> Result<usize, SendError> {
+        let out = self.buf.tail();
+        match copied {
+            Some(bytes) => self.machine.send_response_with_body(out, key, status, fields, bytes),
+            None => self.machine.send_response(out, key, status, fields, is_end).map(|()| 0),
         }
     }
 
     /// Tells the machine what a streamed body has come to.
     pub(super) fn offer(&mut self, core: &Core, key: StreamKey) {
-        let Some(live) = self.streams.get_mut(key.slot()).and_then(Option::as_deref_mut) else { return };
-        let Some(outbound) = live.outbound.as_ref().filter(|_| live.key == key && !live.is_complete) else { return };
+        let transfer = self.live(key).and_then(|live| live.transfer.as_deref_mut());
+        let Some(transfer) = transfer.filter(|transfer| !transfer.is_complete) else { return };
+        let Some(outbound) = &transfer.outbound else { return };
         let fresh = outbound.take();
         let bytes = fresh.pieces.len();
-        live.pieces.append(fresh.pieces);
+        let is_empty = transfer.pieces.len() + bytes == 0;
+        transfer.pieces.append(fresh.pieces);
         // Another length than announced makes the response malformed (section 8.1.1): it must not look whole.
-        let is_misfit = live.length_left.is_some_and(|left| match &fresh.end {
+        let is_misfit = transfer.length_left.is_some_and(|left| match &fresh.end {
             Some(Ok(())) => left != bytes as u64,
             _ => left < bytes as u64,
         });
-        live.length_left = live.length_left.map(|left| left.saturating_sub(bytes as u64));
+        transfer.length_left = transfer.length_left.map(|left| left.saturating_sub(bytes as u64));
         if is_misfit || matches!(fresh.end, Some(Err(_))) {
-            if live.tunnel.is_some() {
+            if transfer.tunnel.is_some() {
                 // RFC 8441 section 5: the abort of a connection.
                 self.machine.reset(key, Reason::CANCEL);
             } else {
                 core.shared.counters.responses_misused.up();
                 self.machine.reset(key, Reason::INTERNAL_ERROR);
             }
-            return self.end(key);
+            return self.end(core, key, BodyError::Disconnected);
         }
         let is_last = fresh.end.is_some() && fresh.trailers.is_none();
-        live.trailers = fresh.trailers;
-        live.is_complete = fresh.end.is_some();
-        let is_empty = live.pieces.len() == 0;
+        let has_trailers = fresh.trailers.is_some();
+        transfer.trailers = fresh.trailers;
+        transfer.is_complete = fresh.end.is_some();
         if (bytes > 0 || is_last) && self.machine.offer(self.buf.tail(), key, bytes, is_last).is_err() {
-            return self.end(key);
+            return self.end(core, key, BodyError::Disconnected);
         }
-        match (is_empty, &live.trailers) {
-            (true, Some(_)) => self.trailers(key),
-            (true, None) if is_last => self.end(key),
-            (_, _) if is_last => self.machine.stream_done(key),
+        match (is_empty, is_last) {
+            (true, _) if has_trailers => self.trailers(core, key),
+            (true, true) => self.end(core, key, BodyError::Disconnected),
+            (false, true) => self.handler_done(key),
             _ => {}
         }
     }
 
     /// The body is out: trailers end the stream.
-    pub(super) fn trailers(&mut self, key: StreamKey) {
-        let trailers = self.live(key).and_then(|live| live.trailers.take());
+    pub(super) fn trailers(&mut self, core: &Core, key: StreamKey) {
+        let transfer = self.live(key).and_then(|live| live.transfer.as_mut());
+        let trailers = transfer.and_then(|transfer| transfer.trailers.take());
         let fields = trailers.iter().flat_map(|fields| fields.iter());
         if self.machine.send_trailers(self.buf.tail(), key, fields).is_err() {
             self.machine.reset(key, Reason::INTERNAL_ERROR);
         }
-        self.end(key);
-    }
-
-    /// The exchange is over on our side.
-    pub(super) fn end(&mut self, key: StreamKey) {
-        self.forget(key, BodyError::Disconnected);
-        self.machine.stream_done(key);
+        self.end(core, key, BodyError::Disconnected);
     }
 }

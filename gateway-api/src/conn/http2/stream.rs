@@ -5,7 +5,7 @@ use crate::{
     conn::{
         http1::Next,
         http2::{
-            outbound::{self, Notices, Outbound},
+            outbound::{self, Outbound},
             pieces::Pieces,
             tunnel::Tunnel,
         },
@@ -13,26 +13,43 @@ use crate::{
         wire::Wire,
     },
     core::Core,
-    dispatch::{Begun, Table},
+    dispatch::Table,
     error::BodyError,
-    request::{Link, Request},
+    handler::ResponseFuture,
+    request::{Held, Link, Work},
     response::ChunkStream,
     websocket::upgrade::Upgrade,
 };
 use http::HeaderMap;
 use ringgate_protocols::http2::stream::StreamKey;
-use ringgate_runtime::{buffer::SendBuf, net::ByteStream, task::JoinHandle, time::Instant};
+use ringgate_runtime::{buffer::SendBuf, task::JoinHandle, time::Instant};
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    sync::Arc,
+    task::Waker,
 };
 
-/// What the driver holds of a stream whose exchange takes longer than a turn. Dropping it cancels the handler.
+/// What the driver holds of a stream whose exchange takes longer than a turn. Small: a hundred of them may wait for
+/// their handlers.
 pub(crate) struct Live {
     pub(crate) key: StreamKey,
     pub(crate) is_head: bool,
+    /// Only threads that are at work for it keep it.
+    pub(crate) is_over: bool,
+    /// The route's number.
+    pub(crate) route: u32,
+    /// Until it has answered. Dropping it cancels it.
+    pub(crate) handler: Option<ResponseFuture>,
     /// The driver's hold on the request, until the response has begun.
-    pub(crate) request: Option<Request>,
+    pub(crate) request: Option<Held>,
+    /// What streams with bodies have besides.
+    pub(crate) transfer: Option<Box<Transfer>>,
+}
+
+/// The bodies of a stream, and what is left behind when it is over.
+#[derive(Default)]
+pub(crate) struct Transfer {
     pub(crate) inbound: Option<Rc<Inbound>>,
     /// Bytes of the request body whose window was given back.
     pub(crate) released: u64,
@@ -43,7 +60,7 @@ pub(crate) struct Live {
     pub(crate) discarded: u64,
     /// The client waits for a 100 before it sends the body.
     pub(crate) expects_continue: bool,
-    /// The handler, or what makes the body of the response.
+    /// What makes the body of the response.
     pub(crate) task: Option<JoinHandle<()>>,
     /// Body bytes that were offered to the machine and not granted.
     pub(crate) pieces: Pieces,
@@ -55,54 +72,51 @@ pub(crate) struct Live {
     pub(crate) tunnel: Option<Rc<Link>>,
     /// Bytes of the streamed body that were announced and have not been made.
     pub(crate) length_left: Option<u64>,
+    /// Threads that are at work for it.
+    pub(crate) work: Option<Arc<Work>>,
 }
 
-impl Drop for Live {
+impl Drop for Transfer {
     /// However the stream ends, and the connection with it: who reads the body, a thread perhaps, learns it.
     fn drop(&mut self) {
-        if let Some(inbound) = &self.inbound {
-            inbound.fail(BodyError::Disconnected);
+        self.fail(BodyError::Disconnected);
+    }
+}
+
+impl Transfer {
+    /// The rest of the request body will not come, or nobody takes it any more.
+    pub(crate) fn fail(&mut self, why: BodyError) {
+        if let Some(inbound) = self.inbound.take() {
+            inbound.fail(why);
         }
     }
 }
 
 impl Live {
     pub(crate) fn new(key: StreamKey, is_head: bool) -> Self {
-        Self {
-            key,
-            is_head,
-            request: None,
-            inbound: None,
-            released: 0,
-            discarded: 0,
-            waiting: None,
-            expects_continue: false,
-            task: None,
-            pieces: Pieces::default(),
-            outbound: None,
-            trailers: None,
-            is_complete: false,
-            tunnel: None,
-            length_left: None,
-        }
+        Self { key, is_head, is_over: false, route: 0, handler: None, request: None, transfer: None }
     }
 
-    /// Lets the handler go on as a task of its own.
-    pub(crate) fn begin<S: ByteStream>(
-        &mut self,
-        wire: &Wire<S>,
-        begun: Begun,
-        request: Request,
-        notices: &Rc<Notices>,
-    ) {
-        let core = wire.link.core.clone();
-        let handle = core.handle().clone();
-        let answer = outbound::answer(core, wire.table.clone(), self.key, request, begun, notices.clone());
-        self.task = Some(handle.spawn("stream", answer));
+    pub(crate) fn transfer(&mut self) -> &mut Transfer {
+        self.transfer.get_or_insert_default()
+    }
+
+    /// The body of its request, while it is received.
+    pub(crate) fn inbound(&self) -> Option<&Rc<Inbound>> {
+        self.transfer.as_ref().and_then(|transfer| transfer.inbound.as_ref())
+    }
+
+    /// The response begins: the request is let go, but for the threads that are at work for it.
+    pub(crate) fn release_request(&mut self) -> Option<Held> {
+        let request = self.request.take()?;
+        if let Some(work) = request.work() {
+            self.transfer().work = Some(work);
+        }
+        Some(request)
     }
 
     /// Lets the stream be a WebSocket's, in a task of its own.
-    pub(crate) fn open(&mut self, link: &Link, table: &Rc<Table>, mut upgrade: Upgrade, notices: &Rc<Notices>) {
+    pub(crate) fn open(&mut self, link: &Link, table: &Rc<Table>, mut upgrade: Upgrade, driver: Waker) {
         let Link { core, peer, local, .. } = link;
         let link = Link {
             core: core.clone(),
@@ -112,40 +126,52 @@ impl Live {
             waker: RefCell::default(),
             is_finished: Cell::new(false),
         };
-        let (link, outbound) = (Rc::new(link), Rc::new(Outbound::with_trailers(None)));
+        let (link, outbound) = (Rc::new(link), Rc::new(Outbound::new(driver, None)));
         let body = std::mem::take(&mut upgrade.body);
-        let stream = Tunnel { key: self.key, body, outbound: outbound.clone(), notices: notices.clone() };
+        let stream = Tunnel { body, outbound: outbound.clone() };
         let mut inner = Wire::new(stream, link.clone(), table.clone());
         let conversation = async move {
             if let Next::Close = websocket::serve(&mut inner, upgrade, SendBuf::default()).await {
                 inner.close().await;
             }
         };
-        (self.tunnel, self.outbound) = (Some(link), Some(outbound));
-        self.task = Some(core.handle().spawn("websocket", conversation));
-    }
-
-    /// The stream is over. A conversation is told, and may end by itself; anything else is dropped.
-    pub(crate) fn end(mut self) {
-        if self.tunnel.is_some()
-            && let Some(task) = self.task.take()
-        {
-            self.outbound.iter().for_each(|outbound| outbound.lose());
-            task.detach();
-        }
+        let task = core.handle().spawn("websocket", conversation);
+        let transfer = self.transfer();
+        (transfer.tunnel, transfer.outbound, transfer.task) = (Some(link), Some(outbound), Some(task));
     }
 
     /// Lets the body of the response be made by a task of its own.
-    pub(crate) fn stream(
-        &mut self,
-        core: &Core,
-        chunks: ChunkStream,
-        trailers: Option<Box<HeaderMap>>,
-        notices: &Rc<Notices>,
-    ) {
-        let outbound = Rc::new(Outbound::with_trailers(trailers));
-        let pump = outbound::pump(core.clone(), self.key, chunks, outbound.clone(), notices.clone());
-        self.outbound = Some(outbound);
-        self.task = Some(core.handle().spawn("response body", pump));
+    pub(crate) fn stream(&mut self, core: &Core, chunks: ChunkStream, trailers: Option<Box<HeaderMap>>, driver: Waker) {
+        let outbound = Rc::new(Outbound::new(driver, trailers));
+        let pump = outbound::pump(core.clone(), chunks, outbound.clone());
+        let task = core.handle().spawn("response body", pump);
+        let transfer = self.transfer();
+        (transfer.outbound, transfer.task) = (Some(outbound), Some(task));
+    }
+
+    /// The stream is over. A conversation is told, and may end by itself; anything else is dropped. What is left are
+    /// the threads that are at work for it.
+    pub(crate) fn end(mut self, table: &Table, core: &Core, why: BodyError) -> Option<Arc<Work>> {
+        if let Some(handler) = self.handler.take() {
+            table.drop_handler(core, handler);
+        }
+        drop(self.release_request());
+        let mut transfer = self.transfer.take()?;
+        transfer.fail(why);
+        if transfer.tunnel.is_some()
+            && let Some(task) = transfer.task.take()
+        {
+            transfer.outbound.iter().for_each(|outbound| outbound.lose());
+            task.detach();
+        }
+        transfer.work.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_stream_that_waits_is_small() {
+        assert_eq!(size_of::<Option<super::Live>>(), 48);
     }
 }

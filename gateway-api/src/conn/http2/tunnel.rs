@@ -1,12 +1,7 @@
 //! A stream of HTTP/2 as a stream of bytes: what an extended CONNECT opens (RFC 8441 section 5). END_STREAM stands for
 //! FIN, RST_STREAM with CANCEL for an abort.
 
-use crate::{
-    body::Body,
-    conn::http2::outbound::{Notice, Notices, Outbound},
-    error::BodyError,
-};
-use ringgate_protocols::http2::stream::StreamKey;
+use crate::{body::Body, conn::http2::outbound::Outbound, error::BodyError};
 use ringgate_runtime::{
     buffer::{Lease, SendBuf},
     net::ByteStream,
@@ -19,10 +14,8 @@ use std::{
 
 /// The stream's two directions. Dropping it without a half-close aborts the stream.
 pub(crate) struct Tunnel {
-    pub(crate) key: StreamKey,
     pub(crate) body: Body,
     pub(crate) outbound: Rc<Outbound>,
-    pub(crate) notices: Rc<Notices>,
 }
 
 impl ByteStream for Tunnel {
@@ -43,7 +36,7 @@ impl ByteStream for Tunnel {
 
     fn start_send(&mut self, buf: SendBuf) {
         if self.outbound.push(buf) {
-            self.notices.put(self.key, Notice::Body);
+            self.outbound.tell();
         }
     }
 
@@ -57,7 +50,7 @@ impl ByteStream for Tunnel {
 
     fn shutdown_write(&mut self) {
         if self.outbound.finish(Ok(())) {
-            self.notices.put(self.key, Notice::Body);
+            self.outbound.tell();
         }
     }
 }
@@ -65,7 +58,7 @@ impl ByteStream for Tunnel {
 impl Drop for Tunnel {
     fn drop(&mut self) {
         if self.outbound.finish(Err(BodyError::Disconnected)) {
-            self.notices.put(self.key, Notice::Body);
+            self.outbound.tell();
         }
     }
 }

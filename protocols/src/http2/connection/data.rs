@@ -212,7 +212,7 @@ impl Connection {
             return Err(SendError::BodyPending);
         }
         if stream.offered == 0 {
-            stream.stalled_ms = None;
+            stream.stalled = 0;
         }
         stream.offered += bytes as u64;
         stream.end_offered = end;
@@ -254,7 +254,7 @@ impl Connection {
             let wanted = stream.offered.min(length_max as u64).min(u64::from(self.peer.max_frame_size)) as usize;
             let length = wanted.min(open as usize);
             stream.offered -= length as u64;
-            stream.stalled_ms = None;
+            stream.stalled = 0;
             stream.send_window.spend(length);
             self.send_window.spend(length);
             let (empty, end_stream) = (stream.offered == 0, stream.offered == 0 && stream.end_offered);
@@ -307,6 +307,20 @@ impl Connection {
             stream.state = next;
         }
         self.settle(key);
+    }
+
+    /// Nothing more is asked of this stream's handler, but it still runs, on a thread perhaps, and goes on counting
+    /// against the limit until [`stream_done`](Self::stream_done) (F-01).
+    ///
+    /// On the wire it is over: a response that nobody will finish is reset, and so is a request that nobody reads.
+    pub fn abandon(&mut self, key: StreamKey) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        self.held -= u64::from(std::mem::take(&mut stream.held));
+        if stream.state.is_sending() && !stream.end_offered {
+            self.reset_live(key, Reason::INTERNAL_ERROR);
+        } else if stream.state == State::HalfClosedLocal {
+            self.reset_live(key, Reason::NO_ERROR);
+        }
     }
 
     /// The handler of this stream has ended: from here on it no longer counts against the limit.

@@ -134,10 +134,12 @@ impl Connection {
     /// every half period makes a stalled stream wait for one period at least and one and a half at most.
     fn reset_stalled(&mut self) -> Option<Event> {
         let now_ms = self.now_ms;
-        if self.stall_check_ms.is_none_or(|check| now_ms < check) {
-            return None;
-        }
-        let patience = u64::from(self.limits.stall_timeout_ms);
+        let check_ms = self.stall_check_ms.filter(|&check_ms| check_ms <= now_ms)?;
+        // At least one, so that a patience of zero divides nothing by it.
+        let half_ms = u64::from(self.limits.stall_timeout_ms).div_ceil(2).max(1);
+        // Rounds that were slept through count; no more than two of them matter.
+        let skipped = ((now_ms - check_ms) / half_ms).min(2) as u16;
+        let round = ((u16::from(self.stall_round) + skipped - 1) % 254 + 1) as u8;
         let mut waiting = false;
         for slot in 0..self.streams.slots() {
             let Some(key) = self.streams.at(slot) else { continue };
@@ -146,7 +148,11 @@ impl Connection {
                 continue;
             }
             waiting = true;
-            if *stream.stalled_ms.get_or_insert(now_ms) + patience <= now_ms {
+            if stream.stalled == 0 {
+                stream.stalled = round;
+            }
+            // Two rounds later a whole period has passed.
+            if (u16::from(round) + 254 - u16::from(stream.stalled)) % 254 >= 2 {
                 let handled = stream.handled;
                 self.reset_live(key, Reason::CANCEL);
                 if handled {
@@ -155,7 +161,8 @@ impl Connection {
                 }
             }
         }
-        self.stall_check_ms = waiting.then_some(now_ms + patience / 2);
+        self.stall_round = round % 254 + 1;
+        self.stall_check_ms = waiting.then_some(now_ms + half_ms);
         None
     }
 }

@@ -56,9 +56,11 @@ impl Connection {
         let initial = self.peer.initial_window_size;
         if initial > before {
             // Section 6.9.2: a change that takes any window above the maximum is a connection error. Only when it could
-            // be so are the streams looked at one by one (F-11).
+            // be so are the streams looked at one by one (F-11). One that is over has no window, be it that its handler
+            // still runs.
             if i64::from(initial) + self.send_delta_max > WINDOW_MAX {
-                let windows = self.streams.keys().filter_map(|key| self.streams.get(key));
+                let live = self.streams.keys().filter_map(|key| self.streams.get(key));
+                let windows = live.filter(|stream| !stream.state.is_closed());
                 self.send_delta_max = windows.map(|stream| stream.send_window.delta()).max().unwrap_or(0).max(0);
                 if i64::from(initial) + self.send_delta_max > WINDOW_MAX {
                     return Err(ConnectionError { reason: Reason::FLOW_CONTROL_ERROR, fault: Fault::FlowControl });

@@ -1,6 +1,6 @@
 //! Header blocks: requests, trailers, and blocks that are only decoded for the table's sake.
 
-use crate::hpack::decode::{BlockLimits, DecodeFault, Outcome};
+use crate::hpack::decode::{BlockLimits, BlockSize, DecodeFault, Outcome};
 use crate::http2::budget::Cost;
 use crate::http2::connection::drain::Drain;
 use crate::http2::connection::{Block, Connection, Event};
@@ -13,10 +13,11 @@ use crate::http2::stream::{LENGTH_UNKNOWN, Stream, StreamKey};
 use crate::http2::stream_id::StreamId;
 
 /// How a block is read.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Section {
     Request,
-    Trailers,
+    /// Behind a head of this size.
+    Trailers(BlockSize),
 }
 
 /// What a block is.
@@ -107,7 +108,7 @@ impl Connection {
         block: &[u8],
     ) -> Result<Option<Event>, ConnectionError> {
         let mut head = heads.take();
-        let decoded = self.decode(&mut head, block, Section::Request)?;
+        let (decoded, size) = self.decode(&mut head, block, Section::Request)?;
         self.last_client = id;
         if let Drain::Last(_) = self.drain {
             // H2-27: ignored behind our GOAWAY, but decoded.
@@ -145,6 +146,9 @@ impl Connection {
         // RFC 9218 section 7: the frame, being later knowledge, beats the field.
         stream.priority = early.unwrap_or(head.priority);
         let stream = self.streams.insert(stream);
+        if !end_stream {
+            self.streams.keep_head_size(stream, size);
+        }
         self.budget.stream_opened();
         Ok(Some(Event::Request { stream, head, end_stream }))
     }
@@ -201,7 +205,11 @@ impl Connection {
             return Err(ConnectionError { reason, fault: Fault::State });
         }
         let mut head = heads.take();
-        let decoded = self.decode(&mut head, block, Section::Trailers)?;
+        let before = match (verdict, key) {
+            (Verdict::Next(_), Some(key)) => self.streams.head_size(key),
+            _ => BlockSize::default(),
+        };
+        let (decoded, _) = self.decode(&mut head, block, Section::Trailers(before))?;
         match (verdict, key) {
             (Verdict::Next(next), Some(key)) if end_stream => self.trailers(heads, key, next, head, &decoded),
             // Section 8.1: a second block without END_STREAM is malformed.
@@ -249,23 +257,31 @@ impl Connection {
 
     /// Decodes a block into `head`. Every block goes through here exactly once, wanted or not (H2-10, F-07).
     #[inline]
-    fn decode(&mut self, head: &mut RequestHead, block: &[u8], section: Section) -> Result<Decoded, ConnectionError> {
+    fn decode(
+        &mut self,
+        head: &mut RequestHead,
+        block: &[u8],
+        section: Section,
+    ) -> Result<(Decoded, BlockSize), ConnectionError> {
         let limits = BlockLimits {
             header_bytes_max: self.limits.header_bytes_max,
             field_count_max: self.limits.field_count_max,
         };
         let (text, mut assembly) = head.assemble();
+        let mut count = 0;
         let outcome = match section {
-            Section::Request => {
-                self.decoder.decode(block, text, limits, |text, field| assembly.request_field(text, field))
-            }
-            Section::Trailers => {
-                self.decoder.decode(block, text, limits, |text, field| assembly.trailer_field(text, field))
-            }
+            Section::Request => self.decoder.decode(block, text, limits, |text, field| {
+                count += 1;
+                assembly.request_field(text, field);
+            }),
+            Section::Trailers(before) => self
+                .decoder
+                .decode_behind(before, block, text, limits, |text, field| assembly.trailer_field(text, field)),
         };
+        let size = BlockSize::new(count, text.len());
         match outcome {
             Ok(Outcome::Complete) => {}
-            Ok(Outcome::OverLimit) => return Ok(Decoded::OverLimit),
+            Ok(Outcome::OverLimit) => return Ok((Decoded::OverLimit, size)),
             Err(DecodeFault::TooLarge) => return Err(flood()),
             Err(_) => {
                 return Err(ConnectionError { reason: Reason::COMPRESSION_ERROR, fault: Fault::Compression });
@@ -273,14 +289,14 @@ impl Connection {
         }
         let finished = match section {
             Section::Request => assembly.finish_request(text.as_slice(), self.limits.connect_protocol),
-            Section::Trailers => assembly.finish_trailers(),
+            Section::Trailers(_) => assembly.finish_trailers(),
         };
         if finished == Err(Malformed) {
-            return Ok(Decoded::Malformed);
+            return Ok((Decoded::Malformed, size));
         }
         if assembly.has_crumbs() {
             head.join_cookies();
         }
-        Ok(Decoded::Well)
+        Ok((Decoded::Well, size))
     }
 }

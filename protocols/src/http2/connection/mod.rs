@@ -17,6 +17,7 @@ use crate::http2::error::{ConnectionError, Fault, SendError, StreamError};
 use crate::http2::frame::{goaway, rst_stream, settings, window_update};
 use crate::http2::priority::Priority;
 use crate::http2::reason::Reason;
+use crate::http2::repeat::{RepeatKey, Repeated};
 use crate::http2::request::RequestHead;
 use crate::http2::settings::{PeerSettings, id};
 use crate::http2::state::{self, Sending, State};
@@ -101,6 +102,9 @@ pub struct Connection {
     block: Option<Box<Block>>,
     decoder: Decoder,
     encoder: Encoder,
+    repeated: Repeated,
+    /// What the next response head is.
+    repeat: Option<RepeatKey>,
     streams: Streams,
     budget: Budget,
     peer: PeerSettings,
@@ -130,6 +134,8 @@ pub struct Connection {
     now_ms: u64,
     opened_ms: u64,
     stall_check_ms: Option<u64>,
+    /// Number of that check, from 1 to 254 and around.
+    stall_round: u8,
 }
 
 /// A header block in more than one frame.
@@ -212,6 +218,8 @@ impl Connection {
             // Until our SETTINGS are acknowledged the peer may use the default.
             decoder: Decoder::new(4096),
             encoder: Encoder::new(table),
+            repeated: Repeated::default(),
+            repeat: None,
             streams: Streams::new(),
             budget: Budget::new(limits.glitch_tokens_max, limits.glitch_tokens_per_s, now_ms),
             peer: PeerSettings::default(),
@@ -235,6 +243,7 @@ impl Connection {
             now_ms,
             opened_ms: now_ms,
             stall_check_ms: None,
+            stall_round: 1,
             limits,
         };
         connection.queue_settings();

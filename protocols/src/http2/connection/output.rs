@@ -8,6 +8,7 @@ use crate::http2::connection::Connection;
 use crate::http2::error::{PushRefused, SendError};
 use crate::http2::frame::{FrameHeader, HEADER_BYTES, continuation, data, flag, headers, push_promise};
 use crate::http2::reason::Reason;
+use crate::http2::repeat::RepeatKey;
 use crate::http2::state::{self, Sending, State};
 use crate::http2::stream::{Stream, StreamKey};
 use crate::http2::stream_id::StreamId;
@@ -49,6 +50,14 @@ impl Connection {
         Ok(())
     }
 
+    /// The next response has the head with this key. True when its block is kept: then it needs no fields, and those that
+    /// are given are not looked at.
+    #[inline]
+    pub fn repeat(&mut self, key: RepeatKey) -> bool {
+        self.repeat = Some(key);
+        self.repeated.block(key, &self.encoder).is_some()
+    }
+
     /// Writes the head of the final response; with `end_stream` there is no body and there are no trailers.
     ///
     /// Fields that HTTP/2 forbids (`connection` and its kin) are left out, so that an application written for HTTP/1
@@ -65,6 +74,7 @@ impl Connection {
         fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
         end_stream: bool,
     ) -> Result<(), SendError> {
+        let repeat = self.repeat.take();
         if status.is_informational() {
             return Err(SendError::Status);
         }
@@ -76,7 +86,10 @@ impl Connection {
         if stream.state == State::ReservedLocal {
             stream.state = State::HalfClosedRemote;
         }
-        self.write_headers(out, key.id, Some(status), fields, end_stream);
+        match repeat {
+            None => self.write_headers(out, key.id, Some(status), fields, end_stream),
+            Some(repeat) => self.write_repeated(out, key.id, repeat, status, fields, end_stream),
+        }
         if end_stream {
             self.sent_end(key);
         }
@@ -192,6 +205,29 @@ impl Connection {
         self.encode_fields(out, fields);
         self.finish_block(out, start, push_promise::KIND, 0, parent.id);
         Ok(key)
+    }
+
+    /// The head of a response that may be kept, or kept already.
+    #[inline]
+    fn write_repeated<'a>(
+        &mut self,
+        out: &mut Vec<u8>,
+        id: StreamId,
+        repeat: RepeatKey,
+        status: StatusCode,
+        fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+        end_stream: bool,
+    ) {
+        self.poll_output(out);
+        if let Some(block) = self.repeated.block(repeat, &self.encoder) {
+            let flags = flag::END_HEADERS | if end_stream { flag::END_STREAM } else { 0 };
+            FrameHeader { length: block.len() as u32, kind: headers::KIND, flags, stream: id }.write(out);
+            out.extend_from_slice(block);
+            return;
+        }
+        let (start, changes) = (out.len() + HEADER_BYTES, self.encoder.changes());
+        self.write_headers(out, id, Some(status), fields, end_stream);
+        self.repeated.keep(repeat, changes, out.get(start..).unwrap_or_default(), &self.encoder);
     }
 
     #[inline]

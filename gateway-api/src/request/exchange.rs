@@ -1,0 +1,117 @@
+//! The request as a part of its exchange: the connection, the core, what travels with it.
+
+use crate::{
+    body::Body,
+    core::Core,
+    features::{HintsForm, PushForm},
+    request::Request,
+};
+use http::{HeaderValue, Method};
+use ringgate_protocols::http::target;
+use ringgate_runtime::{executor::Handle, net::Address, time::Instant};
+use std::{any::TypeId, rc::Rc, sync::Arc};
+
+/// The exchange.
+impl Request {
+    /// The other end, if it has an address (Unix peers mostly have none).
+    #[must_use]
+    pub fn peer_address(&self) -> Option<&Address> {
+        self.link().peer.as_ref()
+    }
+
+    /// Our end.
+    #[must_use]
+    pub fn local_address(&self) -> Option<&Address> {
+        self.link().local.as_deref()
+    }
+
+    /// The core this request is on.
+    #[must_use]
+    pub fn core(&self) -> &Core {
+        &self.link().core
+    }
+
+    /// The executor of this core: sleep, spawn, connect.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        self.core().handle()
+    }
+
+    /// The application state of type `T`, set with `App::state`.
+    ///
+    /// # Panics
+    /// When no such state was set.
+    #[must_use]
+    pub fn state<T: 'static>(&self) -> Rc<T> {
+        self.core().state()
+    }
+
+    /// When the response must have begun, if `request_timeout_ms` is set.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        Some(self.inner.deadline).filter(|deadline| *deadline != Instant::default())
+    }
+
+    /// Keeps a value with this request, one per type: what a middleware found out, the handler can ask for.
+    pub fn set_value<T: Send + Sync + 'static>(&self, value: T) {
+        let values = &mut self.inner.extras().borrow_mut().values;
+        values.retain(|(id, _)| *id != TypeId::of::<T>());
+        values.push((TypeId::of::<T>(), Arc::new(value)));
+    }
+
+    /// The value of type `T` kept with this request.
+    #[must_use]
+    pub fn value<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        let extras = self.inner.extras.get()?.borrow();
+        let found = extras.values.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
+        found.1.clone().downcast().ok()
+    }
+
+    /// Tells the client early what the response will link to, `Link` values as in RFC 8288. What cannot go out as 103
+    /// (RFC 8297) becomes `Link` fields of the final response; the answer says which.
+    pub fn early_hints(&self, links: impl IntoIterator<Item = HeaderValue>) -> HintsForm {
+        if self.inner.answered.get() {
+            return HintsForm::Dropped;
+        }
+        self.inner.extras().borrow_mut().hints.extend(links);
+        if self.inner.features.early_hints { HintsForm::Interim } else { HintsForm::LinkField }
+    }
+
+    /// Sends the client what it will ask for next: the response to `GET path`, made by this application's own handler.
+    /// HTTP/2 alone has this, and few clients still allow it; otherwise the client is told with an early hint
+    /// (`Link: <path>; rel=preload`) to fetch it. The answer says which.
+    ///
+    /// To be called before the response that refers to the resource. `path` is a path with an optional query.
+    ///
+    /// ```
+    /// use ringgate::{App, Request};
+    /// fn page(request: &Request) -> &'static str {
+    ///     request.push("/style.css");
+    ///     "<!doctype html><link rel=stylesheet href=/style.css>"
+    /// }
+    /// # let _ = App::new().route("/", page);
+    /// ```
+    pub fn push(&self, path: &str) -> PushForm {
+        let left = &self.link().promises_left;
+        let is_path = path.starts_with('/') && target::parse(&Method::GET, path.as_bytes()).is_some();
+        if is_path && self.inner.features.push && !self.inner.answered.get() && left.get() > 0 {
+            left.set(left.get() - 1);
+            self.inner.extras().borrow_mut().pushes.push(path.into());
+            return PushForm::Promised;
+        }
+        let link = HeaderValue::try_from(format!("<{path}>; rel=preload")).ok().filter(|_| is_path);
+        PushForm::Hinted(link.map_or(HintsForm::Dropped, |link| self.early_hints([link])))
+    }
+
+    /// The body, to be read.
+    pub fn body_mut(&mut self) -> &mut Body {
+        &mut self.body
+    }
+
+    /// The body, without the head: the head's memory is free again. Also the way to answer with what comes in:
+    /// `Response::stream(request.into_body())`.
+    #[must_use]
+    pub fn into_body(mut self) -> Body {
+        std::mem::take(&mut self.body)
+    }
+}

@@ -1,0 +1,222 @@
+//! Where the head of a request is, and how it is read there.
+
+use crate::request::packed::{self, Packed};
+use http::{Method, Version};
+use ringgate_protocols::{
+    http::head::{Field, Head},
+    http2::request::RequestHead,
+    span::Span,
+};
+use ringgate_runtime::buffer::Lease;
+use std::{borrow::Cow, slice};
+
+/// The head of a request, in one of its places.
+#[derive(Debug, Default)]
+pub(crate) enum Stored {
+    #[default]
+    Nothing,
+    /// HTTP/1: places in what the kernel received.
+    InPlace(Box<InPlace>),
+    /// HTTP/2: places in the text that its block was decoded to.
+    Decoded(Box<RequestHead>),
+    /// HTTP/2: what a handler that takes its time needs of it, and no byte more.
+    Packed(Packed),
+}
+
+/// A head of HTTP/1 and the received bytes that its spans point into.
+#[derive(Debug)]
+pub(crate) struct InPlace {
+    pub(crate) head: Head,
+    pub(crate) lease: Lease,
+    /// Offset of the head in `lease`.
+    pub(crate) base: usize,
+}
+
+impl Default for InPlace {
+    fn default() -> Self {
+        Self { head: Head::default(), lease: Lease::empty(), base: 0 }
+    }
+}
+
+impl InPlace {
+    /// Gives the received bytes back and keeps the memory of the head.
+    pub(crate) fn release(&mut self) {
+        self.lease = Lease::empty();
+    }
+}
+
+/// A head by its two ways of being read.
+enum View<'a> {
+    Spans(&'a Head, &'a [u8]),
+    Packed(&'a Packed),
+    Nothing,
+}
+
+impl Stored {
+    /// The bytes that spans of this head, and of the route's parameters, point into.
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::InPlace(place) => &place.lease[place.base..],
+            Self::Decoded(head) => head.bytes(),
+            Self::Packed(packed) => packed.bytes(),
+            Self::Nothing => &[],
+        }
+    }
+
+    #[inline]
+    fn view(&self) -> View<'_> {
+        match self {
+            Self::InPlace(place) => View::Spans(&place.head, &place.lease[place.base..]),
+            Self::Decoded(head) => View::Spans(&head.head, head.bytes()),
+            Self::Packed(packed) => View::Packed(packed),
+            Self::Nothing => View::Nothing,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn method(&self) -> &Method {
+        match self {
+            Self::InPlace(place) => &place.head.method,
+            Self::Decoded(head) => &head.head.method,
+            Self::Packed(packed) => packed.method(),
+            Self::Nothing => &packed::METHODS[0],
+        }
+    }
+
+    #[inline]
+    pub(crate) fn version(&self) -> Version {
+        match self {
+            Self::InPlace(place) => place.head.version,
+            _ => Version::HTTP_2,
+        }
+    }
+
+    pub(crate) fn target(&self) -> &[u8] {
+        match self.view() {
+            View::Spans(head, bytes) => head.target.of(bytes),
+            View::Packed(packed) => packed.target(),
+            View::Nothing => &[],
+        }
+    }
+
+    #[inline]
+    pub(crate) fn path(&self) -> &[u8] {
+        match self.view() {
+            View::Spans(head, bytes) => head.path.of(bytes),
+            View::Packed(packed) => packed.path(),
+            View::Nothing => &[],
+        }
+    }
+
+    /// Where the path begins in [`bytes`](Self::bytes).
+    pub(crate) fn path_start(&self) -> usize {
+        match self.view() {
+            View::Spans(head, _) => head.path.start(),
+            View::Packed(packed) => packed.path_start(),
+            View::Nothing => 0,
+        }
+    }
+
+    pub(crate) fn query(&self) -> Option<&[u8]> {
+        match self.view() {
+            View::Spans(head, bytes) => head.query.map(|query| query.of(bytes)),
+            View::Packed(packed) => packed.query(),
+            View::Nothing => None,
+        }
+    }
+
+    pub(crate) fn authority(&self) -> &[u8] {
+        match self.view() {
+            View::Spans(head, bytes) => head.authority.of(bytes),
+            View::Packed(packed) => packed.authority(),
+            View::Nothing => &[],
+        }
+    }
+
+    /// The `:protocol` of an extended CONNECT (RFC 8441).
+    #[inline]
+    pub(crate) fn connect_protocol(&self) -> Option<&[u8]> {
+        match self {
+            Self::Decoded(head) => head.protocol.map(|protocol| protocol.of(head.bytes())),
+            _ => None,
+        }
+    }
+
+    /// The value of the first field with this name, in any case.
+    #[inline]
+    pub(crate) fn field(&self, name: &str) -> Option<&[u8]> {
+        match self.view() {
+            View::Spans(head, bytes) => {
+                let fields = head.fields.iter().filter(|field| field.name.len() == name.len());
+                let mut found = fields.filter(|field| field.name.of(bytes).eq_ignore_ascii_case(name.as_bytes()));
+                found.next().map(|field| field.value.of(bytes))
+            }
+            View::Packed(packed) => {
+                let found = packed.fields().find(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes()));
+                found.map(|(_, value)| value)
+            }
+            View::Nothing => None,
+        }
+    }
+
+    /// Names and values, in their order.
+    pub(crate) fn fields(&self) -> Fields<'_> {
+        match self.view() {
+            View::Spans(head, bytes) => Fields::Spans(head.fields.iter(), bytes),
+            View::Packed(packed) => Fields::Packed(packed.fields()),
+            View::Nothing => Fields::Spans([].iter(), &[]),
+        }
+    }
+
+    /// The head as the protocols have it, and the bytes it refers to.
+    pub(crate) fn head_and_bytes(&self) -> (Cow<'_, Head>, &[u8]) {
+        match self.view() {
+            View::Spans(head, bytes) => (Cow::Borrowed(head), bytes),
+            View::Packed(packed) => (Cow::Owned(packed.unpack()), packed.bytes()),
+            View::Nothing => (Cow::Owned(Head::default()), &[]),
+        }
+    }
+}
+
+/// Offset behind the last byte that a head refers to.
+pub(crate) fn end(head: &Head) -> usize {
+    let ends = head.fields.iter().map(|field| field.value.end());
+    ends.chain([head.target.end(), head.authority.end()]).max().unwrap_or(0)
+}
+
+/// Fields of a head, names and values.
+pub(crate) enum Fields<'a> {
+    Spans(slice::Iter<'a, Field>, &'a [u8]),
+    Packed(packed::Fields<'a>),
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Spans(fields, bytes) => fields.next().map(|field| (field.name.of(bytes), field.value.of(bytes))),
+            Self::Packed(fields) => fields.next(),
+        }
+    }
+}
+
+impl Packed {
+    /// The same head with spans into [`Packed::bytes`].
+    fn unpack(&self) -> Head {
+        let place = |part: &[u8]| {
+            let start = (part.as_ptr() as usize - self.bytes().as_ptr() as usize) as u32;
+            Span::new(start, start + part.len() as u32)
+        };
+        Head {
+            method: self.method().clone(),
+            version: Version::HTTP_2,
+            target: place(self.target()),
+            path: place(self.path()),
+            query: self.query().map(place),
+            authority: place(self.authority()),
+            fields: self.fields().map(|(name, value)| Field { name: place(name), value: place(value) }).collect(),
+        }
+    }
+}
