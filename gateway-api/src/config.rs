@@ -58,6 +58,9 @@ impl Default for Limits {
 pub struct Timeouts {
     /// From accept, or from the first byte of a later request, to the end of the head; then 408. 10 s is h2o's.
     pub header_timeout_ms: u64,
+    /// A head that has begun may stand this long before its rate is judged by `progress_bytes_per_s_min`; then 408 before
+    /// `header_timeout_ms` is over. 2 s: a head is a few packets.
+    pub header_grace_ms: u64,
     /// A connection without a request lives this long. 75 s is nginx's.
     pub idle_timeout_ms: u64,
     /// A body or a response that is under way may stand this long before its rate is judged. 10 s.
@@ -79,6 +82,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             header_timeout_ms: 10_000,
+            header_grace_ms: 2_000,
             idle_timeout_ms: 75_000,
             progress_grace_ms: 10_000,
             progress_bytes_per_s_min: 500,
@@ -92,8 +96,16 @@ impl Default for Timeouts {
 impl Timeouts {
     /// The time that `bytes` may take on their way: the grace, and then the minimum rate.
     pub(crate) fn progress(&self, bytes: u64) -> Duration {
-        let rate = self.progress_bytes_per_s_min.max(1);
-        Duration::from_millis(self.progress_grace_ms) + Duration::from_millis(bytes.saturating_mul(1000) / rate)
+        Duration::from_millis(self.progress_grace_ms) + self.at_least_rate(bytes)
+    }
+
+    /// The time that a head may take of which `bytes` have come, and not the end.
+    pub(crate) fn head_progress(&self, bytes: u64) -> Duration {
+        Duration::from_millis(self.header_grace_ms) + self.at_least_rate(bytes)
+    }
+
+    fn at_least_rate(&self, bytes: u64) -> Duration {
+        Duration::from_millis(bytes.saturating_mul(1000) / self.progress_bytes_per_s_min.max(1))
     }
 }
 
@@ -119,6 +131,7 @@ mod tests {
         let timeouts = Timeouts::default();
         assert_eq!(timeouts.progress(0), Duration::from_secs(10));
         assert_eq!(timeouts.progress(5_000), Duration::from_secs(20));
+        assert_eq!(timeouts.head_progress(1_000), Duration::from_secs(4));
         let odd = Timeouts { progress_bytes_per_s_min: 0, ..Timeouts::default() };
         assert!(odd.progress(u64::MAX) > Duration::from_secs(10), "a rate of zero does not divide by zero");
     }

@@ -236,6 +236,36 @@ fn a_full_crew_is_a_503_with_retry_after() {
 }
 
 #[test]
+fn r_01_a_head_that_drips_is_not_waited_for() {
+    let configure = |config: &mut Config| {
+        config.timeouts.header_timeout_ms = 20_000;
+        config.timeouts.header_grace_ms = 200;
+    };
+    on_every_driver_with(app, configure, |server| {
+        for is_first in [true, false] {
+            let mut client = server.connect();
+            assert!(is_first || client.get("/now").status == 200);
+            let begun = server.now_ms();
+            client.wire.say(b"GET /now HTTP/1.1\r\nhost: a\r\nx: ");
+            for _ in 0..10 {
+                server.pass(50);
+                client.wire.say(b"y");
+            }
+            assert_eq!(client.answer(false).status, 408);
+            assert!(server.now_ms() - begun < 10_000, "long before its time is over");
+            let mut client = server.connect();
+            client.wire.say(b"GET /now HTTP/1.1\r\nhost: a\r\nx: ");
+            for _ in 0..10 {
+                server.pass(50);
+                client.wire.say(&[b'y'; 120]);
+            }
+            client.wire.say(b"\r\n\r\n");
+            assert_eq!(client.answer(false).status, 200, "slow, but faster than the least");
+        }
+    });
+}
+
+#[test]
 fn r_01_to_r_05_everything_has_its_time() {
     let configure = |config: &mut Config| {
         config.timeouts.header_timeout_ms = 150;

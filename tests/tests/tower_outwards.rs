@@ -515,6 +515,8 @@ fn a_client_that_leaves_drops_the_handler_and_time_runs_out() {
             client.send(id, &vec![0; window as usize], false);
             client.round_trip();
             assert!(client.window(id) <= 0, "{window} bytes were sent");
+            // A thread that has not begun would not begin any more.
+            until("the handler", || BEGUN.load(Ordering::SeqCst) == begun + 3);
             drop(client);
             until("its end", || DROPPED.load(Ordering::SeqCst) == dropped + 3);
         }

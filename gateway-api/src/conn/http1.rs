@@ -134,7 +134,10 @@ fn poll_quiet<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &
         // Nothing is unread that could cost the peer its last response: no need for stages.
         return wire.poll_flushed(cx).map(|_| Flow::Gone);
     }
-    ready!(wire.poll_deadline(cx));
+    // While an answer is on its way, the time is the answer's.
+    let is_late =
+        if is_idle || wire.stream.is_sending() { wire.poll_deadline(cx) } else { wire.poll_head_deadline(cx) };
+    ready!(is_late);
     let counters = &wire.core().shared.counters;
     if wire.stream.is_sending() {
         counters.timeouts_send.up();
@@ -277,6 +280,9 @@ fn set_deadline<S: ByteStream>(wire: &mut Wire<S>, machine: &Connection, was_idl
     wire.has_served |= has_answered;
     // After stray line ends, which are counted, the machine is idle and not at rest.
     wire.is_at_rest = has_answered && machine.is_idle();
+    if !machine.is_idle() && (was_idle || has_answered) {
+        wire.head_begun = wire.now();
+    }
     match (machine.is_idle(), has_answered) {
         (true, true) => wire.allow(idle),
         (false, true) => wire.allow(header),

@@ -23,6 +23,8 @@ pub(crate) struct Wire<S> {
     pub(crate) table: Rc<Table>,
     /// When what is awaited must have come: a head, the next request, the end of a send. One timer serves them all.
     pub(crate) deadline: Instant,
+    /// When the head began that is not whole yet.
+    pub(crate) head_begun: Instant,
     /// A request has been answered on it.
     pub(crate) has_served: bool,
     /// The machine stands between two requests and remembers nothing.
@@ -43,9 +45,20 @@ impl<S: ByteStream> Wire<S> {
     pub(crate) fn new(stream: S, link: Rc<Link>, table: Rc<Table>) -> Self {
         let handle = link.core.handle();
         let timeout = Duration::from_millis(link.core.shared.config.timeouts.header_timeout_ms);
-        let deadline = handle.now() + timeout;
+        let head_begun = handle.now();
+        let deadline = head_begun + timeout;
         let sleep = handle.sleep_until(deadline);
-        Self { stream, input: Input::default(), link, table, deadline, has_served: false, is_at_rest: true, sleep }
+        Self {
+            stream,
+            input: Input::default(),
+            link,
+            table,
+            deadline,
+            head_begun,
+            has_served: false,
+            is_at_rest: true,
+            sleep,
+        }
     }
 
     pub(crate) fn core(&self) -> &Core {
@@ -64,7 +77,18 @@ impl<S: ByteStream> Wire<S> {
     /// Ready when the deadline has passed.
     #[inline]
     pub(crate) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.sleep.reset(self.deadline);
+        self.poll_until(self.deadline, cx)
+    }
+
+    /// Ready when the deadline of a head has passed, or its bytes have come too slowly.
+    pub(crate) fn poll_head_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let allowance = self.core().shared.config.timeouts.head_progress(self.input.bytes().len() as u64);
+        self.poll_until(self.deadline.min(self.head_begun + allowance), cx)
+    }
+
+    #[inline]
+    fn poll_until(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        self.sleep.reset(due);
         Pin::new(&mut self.sleep).poll(cx)
     }
 
