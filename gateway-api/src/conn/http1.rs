@@ -280,14 +280,14 @@ fn set_deadline<S: ByteStream>(wire: &mut Wire<S>, machine: &Connection, was_idl
     wire.has_served |= has_answered;
     // After stray line ends, which are counted, the machine is idle and not at rest.
     wire.is_at_rest = has_answered && machine.is_idle();
-    if !machine.is_idle() && (was_idle || has_answered) {
-        wire.head_begun = wire.now();
-    }
     match (machine.is_idle(), has_answered) {
         (true, true) => wire.allow(idle),
         (false, true) => wire.allow(header),
         (false, false) if was_idle && wire.has_served => wire.allow(header),
         _ => {}
+    }
+    if !machine.is_idle() && (was_idle || has_answered) {
+        wire.begin_head();
     }
 }
 
