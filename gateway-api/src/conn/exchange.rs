@@ -130,6 +130,7 @@ impl Exchange {
         let core = wire.core().clone();
         core.handle().recycle_send_buf(std::mem::take(&mut self.buf));
         let limits = &core.shared.config.limits.protocol;
+        wire.has_served = true;
         match then {
             Then::KeepAlive => {
                 wire.allow(core.shared.config.timeouts.idle_timeout_ms);

@@ -71,6 +71,7 @@ impl<S: ByteStream> Wire<S> {
     /// What is awaited must come within so many milliseconds from now.
     pub(crate) fn allow(&mut self, milliseconds: u64) {
         self.deadline = self.now() + Duration::from_millis(milliseconds);
+        self.head_left_ms = 0;
     }
 
     /// Ready when the deadline has passed.
