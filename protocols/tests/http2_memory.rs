@@ -76,15 +76,20 @@ fn attack(random: &mut Random, next: &mut u32) -> Vec<u8> {
 fn f_05_memory_is_bounded_for_whatever_arrives() {
     // Sizes that issue and notes promise.
     let hello = [PREFACE, &settings(&[]), &frame(SETTINGS, ACK, 0, &[])].concat();
-    let region = Region::new(COUNTED);
-    let mut idle = Connection::new(Http2Limits::default(), 0);
-    let mut heads = HeadPool::new();
-    assert!(idle.handle_input(&mut heads, &hello, 0).unwrap().event.is_none());
-    idle.poll_output(&mut Vec::new());
-    let bytes = held(&region) + size_of::<Connection>();
+    // The least of several, for the threads of the test program are counted too.
+    let (bytes, said) = (0..5)
+        .map(|_| {
+            let region = Region::new(COUNTED);
+            let mut idle = Connection::new(Http2Limits::default(), 0);
+            let mut heads = HeadPool::new();
+            assert!(idle.handle_input(&mut heads, &hello, 0).unwrap().event.is_none());
+            idle.poll_output(&mut Vec::new());
+            (held(&region) + size_of::<Connection>(), idle.memory_bytes())
+        })
+        .min()
+        .unwrap();
     assert!(bytes <= 3 * 1024, "an idle connection that served nothing: {bytes}");
-    assert!(idle.memory_bytes() >= bytes, "{} said, {bytes} held", idle.memory_bytes());
-    drop(idle);
+    assert!(said >= bytes, "{said} said, {bytes} held");
 
     let mut talk = Talk::new();
     for id in (1..200).step_by(2) {
