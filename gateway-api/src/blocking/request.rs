@@ -3,7 +3,7 @@
 use crate::{
     blocking::body::Body,
     features::{Features, HintsForm, Protocol},
-    request::{decode, header_map},
+    request::{header_map, value_in_query},
 };
 use http::{HeaderMap, HeaderValue, Method};
 use ringgate_protocols::{http::head::Head, span::Span};
@@ -103,11 +103,7 @@ impl Request {
     /// The first value of `key` in the query, decoded as a form (`+` is a space).
     #[must_use]
     pub fn query_value(&self, key: &str) -> Option<Cow<'_, str>> {
-        let pairs = self.query()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        pairs
-            .map(|(name, value)| (decode(name, true), value))
-            .find(|(name, _)| name == key)
-            .map(|(_, v)| decode(v, true))
+        value_in_query(self.query()?, key)
     }
 
     /// Host and port the client wants. Empty if there is none.

@@ -13,7 +13,7 @@ mod work;
 pub(crate) use extras::Values;
 pub(crate) use link::Link;
 pub(crate) use pool::RequestPool;
-pub(crate) use text::{decode, header_map};
+pub(crate) use text::{decode, header_map, value_in_query};
 pub(crate) use work::{Job, Work};
 
 use crate::{
@@ -150,11 +150,7 @@ impl Request {
     /// The first value of `key` in the query, decoded as a form (`+` is a space).
     #[must_use]
     pub fn query_value(&self, key: &str) -> Option<Cow<'_, str>> {
-        let pairs = self.query()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        pairs
-            .map(|(name, value)| (decode(name, true), value))
-            .find(|(name, _)| name == key)
-            .map(|(_, v)| decode(v, true))
+        value_in_query(self.query()?, key)
     }
 
     /// Host and port the client wants: absolute-form before `Host`, `:authority` before `Host`. Empty if there is none.

@@ -14,6 +14,12 @@ pub(crate) fn header_map<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>)
     map
 }
 
+/// The first value of `key` in a query, decoded as a form.
+pub(crate) fn value_in_query<'q>(query: &'q str, key: &str) -> Option<Cow<'q, str>> {
+    let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.find(|(name, _)| decode(name, true) == key).map(|(_, value)| decode(value, true))
+}
+
 /// Percent-decoding; what is not UTF-8 then is replaced. With `form` a plus is a space.
 pub(crate) fn decode(text: &str, form: bool) -> Cow<'_, str> {
     if !text.bytes().any(|byte| byte == b'%' || (form && byte == b'+')) {
