@@ -9,7 +9,7 @@ use crate::{
         wire::Wire,
     },
     core::Core,
-    dispatch::{Begun, Outcome},
+    dispatch::{Begun, Outcome, SHED},
     features::Features,
     request::Request,
     websocket::upgrade::Upgrade,
@@ -211,6 +211,9 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
         }
         let mut ready = None;
         let (route, future) = wire.table.begin_into(&core, &mut request, &mut ready);
+        if route == SHED {
+            machine.close_after_response();
+        }
         if let Some(future) = future {
             let mut begun = Begun { route, outcome: Outcome::Pending(future) };
             // Without a body to read it may well be ready at once, and then costs no more than an inline one.
