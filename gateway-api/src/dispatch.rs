@@ -84,6 +84,10 @@ impl Begun {
 /// The route number of paths that no route and no fallback answers.
 const NOT_FOUND: usize = 0;
 
+/// The route number of requests that are refused because the process holds too much memory. Their connection takes no
+/// further one.
+pub(crate) const SHED: usize = 1;
+
 impl Table {
     /// Makes an application ready.
     ///
@@ -98,10 +102,11 @@ impl Table {
             arounds: Vec::new(),
             is_fallback: true,
         };
-        let last = fallback.map_or(nothing, |entry| Entry { path: "fallback".to_owned(), ..entry });
+        let last = fallback.map_or(nothing.clone(), |entry| Entry { path: "fallback".to_owned(), ..entry });
         let mut table =
             Self { exact: HashMap::default(), tree: matchit::Router::new(), routes: Vec::new(), has_websocket: false };
         table.routes.push(Route::new(last.below(&hooks, &arounds)));
+        table.routes.push(Route::new(Entry { path: "shed".to_owned(), ..nothing }));
         entries.sort_by_key(|entry| entry.is_fallback);
         for entry in entries {
             let (path, number) = (entry.path.clone(), table.routes.len());
@@ -155,6 +160,10 @@ impl Table {
         request: &mut Request,
         ready: &mut Option<Response>,
     ) -> (usize, Option<ResponseFuture>) {
+        if core.is_shedding() {
+            *ready = Some(shed(core));
+            return (SHED, None);
+        }
         let number = self.find(request);
         let route = &self.routes[number];
         request.set_route(route.name);
@@ -359,6 +368,15 @@ impl Route {
 
 /// What `OPTIONS *` answers: methods that some resource may have (RFC 9110 section 9.3.7).
 const SERVER_WIDE: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// Refused before anything is done for it, hooks included.
+#[cold]
+fn shed(core: &Core) -> Response {
+    core.shared.counters.requests_shed.up();
+    Response::text("too busy\n")
+        .status(StatusCode::SERVICE_UNAVAILABLE)
+        .header_value(header::RETRY_AFTER, HeaderValue::from_static("1"))
+}
 
 fn panicked(core: &Core) -> Response {
     core.shared.counters.handler_panics.up();

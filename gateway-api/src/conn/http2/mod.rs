@@ -62,6 +62,9 @@ fn lengthen<T>(table: &mut Vec<Option<T>>, slot: usize) {
 pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>) -> Next {
     let machine = Connection::new(limits(wire), milliseconds(wire.now()));
     let mut driver = Box::new(Driver::new(machine, wire));
+    if wire.core().is_shedding() {
+        driver.machine.drain(milliseconds(wire.now()));
+    }
     poll_fn(|cx| driver.poll(wire, cx)).await
 }
 
@@ -123,6 +126,7 @@ pub(crate) struct Driver {
     idle_since: Instant,
     /// Input was left because of what waits to be sent.
     is_paused: bool,
+    /// The gateway ends, and the streams know it.
     is_draining: bool,
 }
 
@@ -426,7 +430,7 @@ impl Driver {
         }
         loop {
             let timeouts = &wire.core().shared.config.timeouts;
-            let is_idle = self.live == 0 && self.machine.streams_live() == 0 && !self.is_draining;
+            let is_idle = self.live == 0 && self.machine.streams_live() == 0 && !self.machine.is_draining();
             let idle = is_idle.then(|| self.idle_since + Duration::from_millis(timeouts.idle_timeout_ms));
             let machine = self.machine.poll_timeout().map(|due| Instant::from_nanos((due + 1) * 1_000_000));
             let send = wire.stream.is_sending().then_some(self.send_deadline);
@@ -452,7 +456,6 @@ impl Driver {
                 self.end_late_handlers(&wire.link, now);
             } else if idle == Some(first) {
                 counters.timeouts_idle.up();
-                self.is_draining = true;
                 self.machine.drain(milliseconds(now));
             }
             while let Ok(Some(event)) = self.machine.handle_timeout(milliseconds(now)) {

@@ -2,8 +2,11 @@
 
 use crate::{
     body::{Body, Inbound},
-    conn::{http2::Driver, wire::Wire},
-    dispatch::{Begun, Outcome},
+    conn::{
+        http2::{Driver, milliseconds},
+        wire::Wire,
+    },
+    dispatch::{Begun, Outcome, SHED},
     error::BodyError,
     features::Features,
     handler::ResponseFuture,
@@ -60,7 +63,7 @@ impl Driver {
             push: key.id().is_client() && self.machine.can_push(),
             streaming: true,
             full_duplex: inbound.is_some(),
-            keep_alive: !self.is_draining,
+            keep_alive: !self.machine.is_draining(),
             multiplexed: true,
             websocket: request.connect_protocol() == Some(b"websocket"),
             ..Features::default()
@@ -70,6 +73,9 @@ impl Driver {
             request.set_body(Body::new(inbound.clone()));
         }
         let Begun { route, outcome } = wire.table.begin(core, &mut request);
+        if route == SHED {
+            self.machine.drain(milliseconds(wire.now()));
+        }
         let answered = match outcome {
             Outcome::Ready(response) => Ok(response),
             // Nothing of the body has come: it begins when everything that was received is taken in.
@@ -202,6 +208,9 @@ impl Driver {
         let authority = parent.authority();
         let promise = Promise { method: &Method::GET, scheme: "http", authority, path };
         let core = &wire.link.core;
+        if core.is_shedding() {
+            return;
+        }
         let mut request = core.shared.requests.take_bare();
         if !request.promise(authority, path) {
             return;
