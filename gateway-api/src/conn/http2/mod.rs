@@ -27,6 +27,7 @@ use http::Method;
 use ringgate_protocols::{
     http2::{
         connection::{Connection, Event},
+        reason::Reason,
         stream::StreamKey,
         upgrade::UpgradeSettings,
     },
@@ -324,6 +325,9 @@ impl Driver {
             core.shared.counters.disconnects.up();
         }
         for live in std::mem::take(&mut self.streams).into_iter().flatten() {
+            // The machine may still be asked for output: it must not grant what is not here any more.
+            self.machine.reset(live.key, Reason::CANCEL);
+            self.machine.stream_done(live.key);
             drop(live.end(&self.table, core, BodyError::Disconnected));
         }
         self.receiving.clear();
