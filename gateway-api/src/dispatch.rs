@@ -242,8 +242,10 @@ impl Route {
         let mut names: Vec<String> = KNOWN.iter().enumerate().filter_map(allowed).collect();
         names.extend(extensions.iter().map(|(method, _)| method.as_str().to_owned()));
         let allow = HeaderValue::from_str(&names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static(""));
+        // Doubled braces are meant literally.
+        let parts = path.replace("{{", "").replace("}}", "");
         let parameters =
-            path.split(['{', '}']).skip(1).step_by(2).map(|name| name.trim_start_matches('*').into()).collect();
+            parts.split(['{', '}']).skip(1).step_by(2).map(|name| name.trim_start_matches('*').into()).collect();
         let name: &'static str = String::leak(path);
         Self { name: Box::leak(Box::new(name)), known, extensions, any, allow, hooks: hooks.into(), parameters }
     }

@@ -315,6 +315,8 @@ impl Exchange {
                     incoming.inbound.fail(BodyError::Disconnected);
                     return Err(End::Gone);
                 }
+                // Who was not invited to send cannot be late.
+                Poll::Pending if machine.is_uninvited() => return Ok(()),
                 Poll::Pending => {
                     let now = wire.now();
                     incoming.waiting.get_or_insert_with(|| {

@@ -278,9 +278,11 @@ fn set_deadline<S: ByteStream>(wire: &mut Wire<S>, machine: &Connection, was_idl
     let timeouts = &wire.link.core.shared.config.timeouts;
     let (idle, header) = (timeouts.idle_timeout_ms, timeouts.header_timeout_ms);
     wire.has_served |= has_answered;
+    // The request in whose middle this round began has ended: what was left of its body is thrown away.
+    let has_drained = machine.is_idle() && !was_idle;
     // After stray line ends, which are counted, the machine is idle and not at rest.
-    wire.is_at_rest = has_answered && machine.is_idle();
-    match (machine.is_idle(), has_answered) {
+    wire.is_at_rest = machine.is_idle() && (has_answered || has_drained);
+    match (machine.is_idle(), has_answered || has_drained) {
         (true, true) => wire.allow(idle),
         (false, true) => wire.allow(header),
         (false, false) if was_idle && wire.has_served => wire.allow(header),
