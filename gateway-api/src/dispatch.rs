@@ -16,6 +16,7 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
+    sync::{Mutex, PoisonError},
     task::{Context, Poll},
 };
 
@@ -246,8 +247,7 @@ impl Route {
         let parts = path.replace("{{", "").replace("}}", "");
         let parameters =
             parts.split(['{', '}']).skip(1).step_by(2).map(|name| name.trim_start_matches('*').into()).collect();
-        let name: &'static str = String::leak(path);
-        Self { name: Box::leak(Box::new(name)), known, extensions, any, allow, hooks: hooks.into(), parameters }
+        Self { name: interned(path), known, extensions, any, allow, hooks: hooks.into(), parameters }
     }
 
     /// The handler of a method; HEAD falls back to GET (RFC 9110 section 9.3.2).
@@ -359,6 +359,21 @@ impl Route {
     }
 }
 
+/// The name of a route for the rest of the program. Kept once, however many cores, sites and connections have it: there are
+/// applications that are made for one connection.
+fn interned(name: String) -> &'static &'static str {
+    static NAMES: Mutex<Vec<&'static &'static str>> = Mutex::new(Vec::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    match names.binary_search_by(|known| (**known).cmp(&name)) {
+        Ok(place) => names[place],
+        Err(place) => {
+            let name: &'static str = String::leak(name);
+            names.insert(place, Box::leak(Box::new(name)));
+            names[place]
+        }
+    }
+}
+
 /// What `OPTIONS *` answers: methods that some resource may have (RFC 9110 section 9.3.7).
 const SERVER_WIDE: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
@@ -393,4 +408,19 @@ impl Hasher for PathHasher {
 
     /// The length that slices hash is in the remainder already.
     fn write_usize(&mut self, _: usize) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_application_made_anew_keeps_no_new_names() {
+        let make = || Table::new(App::new().route("/one/{name}", |_: &Request| "").route("/two", |_: &Request| "")).0;
+        let (first, second) = (make(), make());
+        assert_eq!(first.routes.len(), 3);
+        for (one, other) in first.routes.iter().zip(&second.routes) {
+            assert!(std::ptr::eq(one.name, other.name), "{}", one.name);
+        }
+    }
 }

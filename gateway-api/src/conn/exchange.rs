@@ -115,10 +115,9 @@ impl Exchange {
             Ok(then) => Ok(then),
             Err(end) => self.break_off(wire, machine, end).ok_or(()),
         };
-        if let Some(incoming) = &self.incoming {
-            // Somebody may still hold the body: nothing more will come.
-            incoming.inbound.fail(BodyError::Disconnected);
-        }
+        // Somebody may still hold the body: nothing more will come. What is wrong with the rest of it, once the response is
+        // made, must not cost the response.
+        self.incoming = None;
         let Ok(then) = then else { return Flow::Gone };
         if let Some(upgrade) = self.upgrade.take() {
             return Flow::Upgrade(Box::new((*upgrade, std::mem::take(&mut self.buf))));
