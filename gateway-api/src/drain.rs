@@ -100,8 +100,10 @@ impl Registry {
         let mut unfinished = 0;
         let mut tasks = Vec::new();
         for entry in self.inner.borrow_mut().entries.iter_mut().flatten() {
+            // One that somebody else drives goes on.
+            let Some(task) = entry.task.take() else { continue };
             unfinished += usize::from(!entry.link.is_finished.get());
-            tasks.extend(entry.task.take());
+            tasks.push(task);
         }
         // Dropping a task's handle drops the task, and with it its membership here.
         drop(tasks);

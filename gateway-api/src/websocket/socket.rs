@@ -16,6 +16,7 @@ use crate::{
 use ringgate_protocols::websocket::{close::CloseCode, message::Kind, state::State as Standing};
 use std::{
     cell::RefCell,
+    mem,
     rc::Rc,
     task::{Context, Poll},
 };
@@ -193,8 +194,11 @@ impl Socket {
         if state.is_gone {
             return Err(SocketError::Disconnected);
         }
-        // What waits behind the output goes first: nothing follows a Close.
-        state.is_fragmenting = false;
+        // What waits behind the output goes first: nothing follows a Close. But a message that is broken off here has no
+        // end that it could stand behind.
+        if mem::take(&mut state.is_fragmenting) {
+            state.discard_queue();
+        }
         state.collect_queue(self.core());
         let now = milliseconds(self.core());
         state.machine.close(state.out.tail(), code, reason, now).map_err(misused)?;

@@ -452,13 +452,19 @@ impl State {
         self.collect_queue(core);
         if self.machine.has_output() {
             self.machine.poll_output(self.out.tail());
+            if self.machine.is_closed() {
+                self.discard_queue();
+            }
         }
     }
 }
 
 impl State {
-    /// Puts the queue behind the output.
+    /// Puts the queue behind the output, unless a Close has gone before it, which nothing may follow.
     pub(crate) fn collect_queue(&mut self, core: &Core) {
+        if !matches!(self.machine.state(), Standing::Open | Standing::Answering) {
+            self.discard_queue();
+        }
         if !self.is_fragmenting
             && self.has_queue()
             && let Some(rare) = &mut self.rare
@@ -469,6 +475,14 @@ impl State {
             }
         }
         self.tail(core);
+    }
+
+    /// What waits will not be sent any more.
+    pub(crate) fn discard_queue(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.queue_bytes = 0;
+            rare.queue.clear();
+        }
     }
 }
 

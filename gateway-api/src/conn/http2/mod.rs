@@ -27,6 +27,7 @@ use http::Method;
 use ringgate_protocols::{
     http2::{
         connection::{Connection, Event},
+        reason::Reason,
         stream::StreamKey,
         upgrade::UpgradeSettings,
     },
@@ -327,7 +328,12 @@ impl Driver {
         if self.live > 0 {
             core.shared.counters.disconnects.up();
         }
-        for live in std::mem::take(&mut self.streams).into_iter().flatten() {
+        let streams = std::mem::take(&mut self.streams).into_iter().enumerate();
+        for (slot, live) in streams.filter_map(|(slot, live)| Some((slot, live?))) {
+            // The machine may still be asked for output: it must not grant what is not here any more.
+            let key = live.key(slot);
+            self.machine.reset(key, Reason::CANCEL);
+            self.machine.stream_done(key);
             drop(live.end(&self.table, core, BodyError::Disconnected));
         }
         self.receiving.clear();

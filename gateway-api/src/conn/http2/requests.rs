@@ -92,7 +92,8 @@ impl Driver {
             },
         };
         if inbound.is_some() {
-            let expects_continue = answered.is_err() && request.header("expect") == Some(b"100-continue");
+            let expects = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
+            let expects_continue = answered.is_err() && request.header("expect").is_some_and(expects);
             let transfer = self.live_or_new(key, is_head).transfer();
             (transfer.inbound, transfer.expects_continue) = (inbound, expects_continue);
         }
