@@ -86,6 +86,10 @@ pub(crate) struct State {
     pub(crate) is_gone: bool,
     /// The peer broke the protocol.
     pub(crate) is_faulty: bool,
+    /// The gateway is draining, and this socket has been told.
+    pub(crate) is_draining: bool,
+    /// Our side of the stream is ended.
+    pub(crate) is_shut: bool,
 }
 
 #[derive(Default)]
@@ -130,6 +134,8 @@ impl State {
             is_fragmenting: false,
             is_gone: false,
             is_faulty: false,
+            is_draining: false,
+            is_shut: false,
         }
     }
 
