@@ -90,7 +90,7 @@ impl Drop for Driver {
         state.is_gone = true;
         state.finish(SocketError::Disconnected);
         state.driver = None;
-        let wakers = [state.receiver.take(), state.take_sender()];
+        let wakers = [state.receiver.take().map(|receiver| *receiver), state.take_sender()];
         drop(state);
         wakers.into_iter().flatten().for_each(std::task::Waker::wake);
     }
