@@ -9,6 +9,7 @@ use crate::{
     dispatch::Table,
     drain::{DrainReport, Registry, either},
     request::Link,
+    shed::Shed,
     websocket::{hub::Hub, topic::Broadcast},
 };
 use ringgate_runtime::{
@@ -24,6 +25,7 @@ use std::{
     future::{Future, poll_fn},
     io,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -68,8 +70,8 @@ impl Site {
     /// When paths of the application contradict each other.
     #[must_use]
     pub fn new(handle: &Handle, config: Config, factory: impl FnOnce(&Core) -> App) -> Self {
-        let crew = crew(&config);
-        Self::with_parts(handle, config, crew, Metrics::default(), factory)
+        let (crew, shed) = (crew(&config), Shed::new(config.limits.process_bytes_max));
+        Self::with_parts(handle, config, crew, Metrics::default(), shed, factory)
     }
 
     pub(crate) fn with_parts(
@@ -77,9 +79,10 @@ impl Site {
         config: Config,
         crew: Crew,
         metrics: Metrics,
+        shed: Arc<Shed>,
         factory: impl FnOnce(&Core) -> App,
     ) -> Self {
-        let core = Core::new(handle.clone(), config, crew, metrics);
+        let core = Core::new(handle.clone(), config, crew, metrics, shed);
         let (table, states) = Table::new(factory(&core));
         core.add_states(states);
         let inner = Inner { core, table: Rc::new(table), registry: Rc::default(), listeners: RefCell::default() };

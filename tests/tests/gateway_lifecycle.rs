@@ -311,7 +311,7 @@ fn r_01_to_r_05_everything_has_its_time() {
         server.await_count("timeouts_send", 1);
         assert!(client.rest().len() < 20_000_000, "r_03: a client that does not read");
         server.await_count("connections_open", 0);
-        assert_eq!((server.count("timeouts_header"), server.count("timeouts_body")), (4, 1));
+        assert_eq!((server.count("timeouts_header"), server.count("timeouts_body")), (3, 2));
     });
 }
 

@@ -9,7 +9,7 @@ use crate::{
         wire::Wire,
     },
     core::Core,
-    dispatch::{Begun, Outcome},
+    dispatch::{Begun, Outcome, SHED},
     features::Features,
     request::Request,
     websocket::upgrade::Upgrade,
@@ -167,6 +167,10 @@ fn poll_quiet<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &
         counters.timeouts_idle.up();
         return Poll::Ready(Flow::Close);
     }
+    if machine.is_draining() {
+        counters.timeouts_body.up();
+        return Poll::Ready(Flow::Close);
+    }
     counters.timeouts_header.up();
     let mut buf = wire.core().handle().take_send_buf();
     fault(wire, machine, &mut buf, Fault::HeaderTimeout);
@@ -191,7 +195,7 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
     let limits = &core.shared.config.limits;
     let mut buf = core.handle().take_send_buf();
     let mut request = core.shared.requests.take();
-    let was_idle = machine.is_idle();
+    let before = Stance::of(machine);
     let mut has_answered = false;
     let flow = loop {
         if buf.len() > limits.output_bytes_max {
@@ -231,6 +235,9 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
         }
         let mut ready = None;
         let (route, future) = wire.table.begin_into(&core, &mut request, &mut ready);
+        if route == SHED {
+            machine.close_after_response();
+        }
         if let Some(future) = future {
             let mut begun = Begun { route, outcome: Outcome::Pending(future) };
             // Without a body to read it may well be ready at once, and then costs no more than an inline one.
@@ -267,7 +274,7 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
     };
     wire.send(buf);
     core.shared.requests.give(request);
-    set_deadline(wire, machine, was_idle, has_answered);
+    set_deadline(wire, machine, before, has_answered);
     flow
 }
 
@@ -293,21 +300,49 @@ fn switch_to_http2(
     Some(settings)
 }
 
-/// Idle from now on, or in a head that began now; a head that goes on, and the first one since accept, keep their time.
-fn set_deadline<S: ByteStream>(wire: &mut Wire<S>, machine: &Connection, was_idle: bool, has_answered: bool) {
+/// What a connection waits for between two answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stance {
+    /// A request.
+    Idle,
+    /// The rest of a body that nobody read.
+    Draining,
+    /// The rest of a head.
+    Head,
+}
+
+impl Stance {
+    fn of(machine: &Connection) -> Self {
+        match machine.is_idle() {
+            true => Self::Idle,
+            false if machine.is_draining() => Self::Draining,
+            false => Self::Head,
+        }
+    }
+}
+
+/// Each stance has its time from when it begins. The first head since accept has it from then on.
+fn set_deadline<S: ByteStream>(wire: &mut Wire<S>, machine: &Connection, before: Stance, has_answered: bool) {
     let timeouts = &wire.link.core.shared.config.timeouts;
     let (idle, header) = (timeouts.idle_timeout_ms, timeouts.header_timeout_ms);
+    let stance = Stance::of(machine);
+    // Whatever it waits for now, it is another request's.
+    let is_next = has_answered || (before == Stance::Draining && stance != before);
     wire.has_served |= has_answered;
     // After stray line ends, which are counted, the machine is idle and not at rest.
-    wire.is_at_rest = has_answered && machine.is_idle();
-    match (machine.is_idle(), has_answered) {
-        (true, true) => wire.allow(idle),
-        (false, true) => wire.allow(header),
-        (false, false) if was_idle && wire.has_served => wire.allow(header),
-        _ => {}
+    wire.is_at_rest = is_next && stance == Stance::Idle;
+    if !is_next && stance == before {
+        return;
     }
-    if !machine.is_idle() && (was_idle || has_answered) {
-        wire.begin_head();
+    match stance {
+        Stance::Idle => wire.allow(idle),
+        Stance::Draining => wire.allow(header),
+        Stance::Head => {
+            if wire.has_served {
+                wire.allow(header);
+            }
+            wire.begin_head();
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     body::{Body, Inbound},
-    dispatch::{Begun, Outcome},
+    dispatch::{Begun, Outcome, SHED},
     error::BodyError,
     features::Features,
     request::{Link, Request},
@@ -197,7 +197,8 @@ impl Answer {
         if let Some(content_type) = content_type.and_then(|text| HeaderValue::from_str(text).ok()) {
             headers.insert(header::CONTENT_TYPE, content_type);
         }
-        if core.is_draining() && version < Version::HTTP_2 {
+        let is_shed = self.begun.as_ref().is_some_and(|begun| begun.route == SHED);
+        if (core.is_draining() || is_shed) && version < Version::HTTP_2 {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         let is_bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

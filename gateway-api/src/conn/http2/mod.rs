@@ -62,6 +62,9 @@ fn lengthen<T>(table: &mut Vec<Option<T>>, slot: usize) {
 pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>) -> Next {
     let machine = Connection::new(limits(wire), milliseconds(wire.now()));
     let mut driver = Box::new(Driver::new(machine, wire));
+    if wire.core().is_shedding() {
+        driver.machine.drain(milliseconds(wire.now()));
+    }
     poll_fn(|cx| driver.poll(wire, cx)).await
 }
 
@@ -123,6 +126,7 @@ pub(crate) struct Driver {
     idle_since: Instant,
     /// Input was left because of what waits to be sent.
     is_paused: bool,
+    /// The gateway ends, and the streams know it.
     is_draining: bool,
 }
 
@@ -274,7 +278,7 @@ impl Driver {
     }
 
     fn live(&mut self, key: StreamKey) -> Option<&mut Live> {
-        self.streams.get_mut(key.slot())?.as_mut().filter(|live| live.key == key)
+        self.streams.get_mut(key.slot())?.as_mut().filter(|live| live.id == key.id())
     }
 
     /// The stream, as one that takes longer than a turn.
@@ -283,7 +287,7 @@ impl Driver {
         lengthen(&mut self.streams, slot);
         let place = &mut self.streams[slot];
         self.live += usize::from(place.is_none());
-        place.get_or_insert_with(|| Live::new(key, is_head))
+        place.get_or_insert_with(|| Live::new(key.id(), is_head))
     }
 
     /// The exchange is over: its handler is dropped, whoever still reads its body learns why. Threads cannot be dropped:
@@ -332,8 +336,8 @@ impl Driver {
     /// Streams wake this task from now on.
     fn drive(&mut self, cx: &Context<'_>) {
         if self.wakers.drive(cx.waker()) {
-            for live in self.streams.iter().flatten() {
-                let slot = live.key.slot();
+            let live = self.streams.iter().enumerate().filter_map(|(slot, live)| Some((slot, live.as_ref()?)));
+            for (slot, live) in live {
                 if let Some(outbound) = live.transfer.as_ref().and_then(|transfer| transfer.outbound.as_ref()) {
                     outbound.drive(&self.wakers.of(slot));
                 }
@@ -351,7 +355,7 @@ impl Driver {
         self.wakers.take(self.streams.len(), |slot| woken.push(slot as u16));
         for slot in woken {
             let Some(live) = self.streams.get(usize::from(slot)).and_then(Option::as_ref) else { continue };
-            let key = live.key;
+            let key = live.key(slot.into());
             if live.handler.is_some() {
                 self.poll_handler(wire, key);
             } else if live.is_over {
@@ -421,11 +425,11 @@ impl Driver {
             self.idle_since = now;
         } else if self.streams.len() > IDLE_SLOTS_MAX {
             (self.streams, self.receiving) = (Vec::new(), Vec::new());
-            self.wakers.rest();
+            self.wakers = StreamWakers::default();
         }
         loop {
             let timeouts = &wire.core().shared.config.timeouts;
-            let is_idle = self.live == 0 && self.machine.streams_live() == 0 && !self.is_draining;
+            let is_idle = self.live == 0 && self.machine.streams_live() == 0 && !self.machine.is_draining();
             let idle = is_idle.then(|| self.idle_since + Duration::from_millis(timeouts.idle_timeout_ms));
             let machine = self.machine.poll_timeout().map(|due| Instant::from_nanos((due + 1) * 1_000_000));
             let send = wire.stream.is_sending().then_some(self.send_deadline);
@@ -451,7 +455,6 @@ impl Driver {
                 self.end_late_handlers(&wire.link, now);
             } else if idle == Some(first) {
                 counters.timeouts_idle.up();
-                self.is_draining = true;
                 self.machine.drain(milliseconds(now));
             }
             while let Ok(Some(event)) = self.machine.handle_timeout(milliseconds(now)) {
