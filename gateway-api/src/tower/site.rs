@@ -25,7 +25,7 @@ use ringgate_protocols::{
 };
 use ringgate_runtime::{buffer::Lease, time::Sleep};
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     convert::Infallible,
     fmt,
     future::{Future, poll_fn},
@@ -116,7 +116,6 @@ impl Answer {
             peer: origin.and_then(|origin| origin.peer_address().cloned()),
             local: origin.and_then(|origin| origin.local_address().cloned()).map(Rc::new),
             promises_left: Cell::default(),
-            waker: RefCell::default(),
             is_finished: Cell::default(),
         };
         let (is_http2, is_http10) = (asked.version >= Version::HTTP_2, asked.version <= Version::HTTP_10);

@@ -10,7 +10,7 @@ use crate::{
         message::Message,
         options::{Options, QueuePolicy},
         outgoing::{Outgoing, Prepared},
-        state::{End, Piece, State, misused, remember},
+        state::{End, Piece, State, misused},
     },
 };
 use ringgate_protocols::websocket::{close::CloseCode, message::Kind, state::State as Standing};
@@ -77,7 +77,7 @@ impl Socket {
         }
         match state.end {
             End::None => {
-                remember(&mut state.receiver, cx);
+                state.remember_receiver(cx);
                 Poll::Pending
             }
             End::Untold(error) => {
@@ -224,6 +224,21 @@ impl Socket {
         state.remember_sender(cx);
         state.nudge();
         Poll::Pending
+    }
+
+    /// The closing handshake has begun, and the wire been given everything.
+    pub(crate) fn poll_closed(&self, cx: &Context<'_>) -> Poll<Result<(), SocketError>> {
+        if self.is_open() {
+            self.close(Some(CloseCode::NORMAL), "")?;
+        }
+        self.poll_handed_over(cx)
+    }
+
+    /// The handler has an end more that receives, and one that sends.
+    pub(crate) fn split(&self) {
+        let state = &mut *self.state.borrow_mut();
+        state.receivers += 1;
+        state.senders += 1;
     }
 
     /// An end of the handler's is dropped; with the last one the socket closes.

@@ -71,7 +71,8 @@ pub(crate) struct State {
     is_skipping: bool,
     pub(crate) out: SendBuf,
     pub(crate) end: End,
-    pub(crate) receiver: Option<Waker>,
+    /// Who waits to receive, unless it is the conversation that the driver looks after anyway.
+    pub(crate) receiver: Option<Box<Waker>>,
     pub(crate) driver: Option<Waker>,
     /// Ends that can receive, and that can send.
     pub(crate) receivers: u8,
@@ -86,6 +87,10 @@ pub(crate) struct State {
     pub(crate) is_gone: bool,
     /// The peer broke the protocol.
     pub(crate) is_faulty: bool,
+    /// The gateway is draining, and this socket has been told.
+    pub(crate) is_draining: bool,
+    /// Our side of the stream is ended.
+    pub(crate) is_shut: bool,
 }
 
 #[derive(Default)]
@@ -130,6 +135,8 @@ impl State {
             is_fragmenting: false,
             is_gone: false,
             is_faulty: false,
+            is_draining: false,
+            is_shut: false,
         }
     }
 
@@ -267,6 +274,15 @@ impl State {
     /// The peer's Close, once it has come.
     pub(crate) fn close(&self) -> Option<&CloseFrame> {
         self.rare.as_ref()?.close.as_ref()
+    }
+
+    /// Keeps `cx` to be woken when there is something to receive. The driver goes on with its own conversation whenever
+    /// it is woken.
+    pub(crate) fn remember_receiver(&mut self, cx: &Context<'_>) {
+        let is_known = |waker: &Waker| waker.will_wake(cx.waker());
+        if !self.driver.as_ref().is_some_and(is_known) && !self.receiver.as_deref().is_some_and(is_known) {
+            self.receiver = Some(Box::new(cx.waker().clone()));
+        }
     }
 
     /// Keeps `cx` to be woken when there is room to send.

@@ -255,7 +255,7 @@ impl Epoll {
         for key in unsent.drain(..) {
             // Its owner may have closed it meanwhile.
             let Some(slot) = sockets.get(key) else { continue };
-            let is_awaited = slot.send_waker.is_some();
+            let is_awaited = slot.is_send_awaited();
             self.continue_send(sockets, key);
             has_woken |= is_awaited && sockets.owned(key).sending.is_none();
         }
@@ -353,7 +353,7 @@ impl Driver for Epoll {
         let slot = sockets.owned(key);
         debug_assert!(slot.sending.is_none());
         add(&self.counters.sends, 1);
-        slot.sending = Some(Box::new(Sending { buf, sent: 0, vectored: None }));
+        slot.sending = Some(Box::new(Sending::new(buf)));
         self.unsent.push(key);
     }
 

@@ -73,6 +73,14 @@ pub(crate) struct Sending {
     pub(crate) sent: usize,
     /// Driver's memory for a vectored send (io_uring: `msghdr` and `iovec`s).
     pub(crate) vectored: Option<Box<dyn std::any::Any>>,
+    /// Who waits for its end.
+    pub(crate) waker: Option<Waker>,
+}
+
+impl Sending {
+    pub(crate) const fn new(buf: SendBuf) -> Self {
+        Self { buf, sent: 0, vectored: None, waker: None }
+    }
 }
 
 /// Everything about one socket.
@@ -102,16 +110,16 @@ pub(crate) struct Slot {
     first: Option<Lease>,
     #[expect(clippy::box_collection, reason = "an idle connection pays 8 bytes for it, not 32")]
     more: Option<Box<VecDeque<Lease>>>,
+    /// Who waits to receive, to accept, or to be connected.
     pub(crate) receive_waker: Option<Waker>,
     pub(crate) sending: Option<Box<Sending>>,
-    pub(crate) send_waker: Option<Waker>,
     /// Of a listener: connections that wait to be taken.
     #[expect(clippy::box_collection, reason = "a connection, which has none, pays 8 bytes for it, not 32")]
     pub(crate) accepted: Option<Box<VecDeque<Key>>>,
 }
 
 impl Slot {
-    /// Wakes whoever waits to receive (or to accept). The waker stays: most tasks wait here again, with the same one.
+    /// Wakes whoever waits to receive, to accept or to be connected. The waker stays: most tasks wait here again, with the same one.
     pub(crate) fn wake_receiver(&self) {
         if let Some(waker) = &self.receive_waker {
             waker.wake_by_ref();
@@ -165,18 +173,25 @@ impl Slot {
         Some(lease)
     }
 
-    /// Drops what waits: the owner is gone.
-    pub(crate) fn forget_inbound(&mut self) {
-        self.first = None;
-        self.more = None;
-    }
-
     /// A connect has ended; wakes whoever waits for it.
     pub(crate) fn connected(&mut self, result: Result<(), Errno>) {
         self.connecting = false;
         self.send_error = result.err();
-        if let Some(waker) = self.send_waker.take() {
-            waker.wake();
+        self.wake_receiver();
+    }
+
+    /// Somebody waits for the end of the send in flight.
+    pub(crate) fn is_send_awaited(&self) -> bool {
+        self.sending.as_ref().is_some_and(|sending| sending.waker.is_some())
+    }
+
+    /// Forgets who waits, and what has arrived: the owner is gone.
+    pub(crate) fn abandon(&mut self) {
+        self.first = None;
+        self.more = None;
+        self.receive_waker = None;
+        if let Some(sending) = &mut self.sending {
+            sending.waker = None;
         }
     }
 
@@ -199,10 +214,11 @@ impl Slot {
         if self.finish_after_send {
             self.shutdown_write();
         }
-        if let Some(waker) = self.send_waker.take() {
+        let Sending { buf, waker, .. } = *sending;
+        if let Some(waker) = waker {
             waker.wake();
         }
-        Some(sending.buf)
+        Some(buf)
     }
 }
 
@@ -294,5 +310,13 @@ impl Sockets {
             Some(End::Failed(errno)) => Some(Err(errno.into())),
             None => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn an_idle_socket_is_small() {
+        assert_eq!(size_of::<super::Slot>(), 88);
     }
 }

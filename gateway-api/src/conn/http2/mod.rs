@@ -33,7 +33,7 @@ use ringgate_protocols::{
     },
     limits::Http2Limits,
 };
-use ringgate_runtime::{buffer::SendBuf, net::ByteStream, time::Instant};
+use ringgate_runtime::{buffer::SendBuf, net::ByteStream, task::JoinHandle, time::Instant};
 use smallvec::SmallVec;
 use std::{
     future::poll_fn,
@@ -152,15 +152,14 @@ impl Driver {
 
     /// One round: take in, let the streams speak, send.
     fn poll<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Poll<Next> {
-        wire.leave_waker(cx);
         self.drive(cx);
         if !self.is_draining && wire.core().shared.draining.get() {
             self.is_draining = true;
             self.machine.drain(milliseconds(wire.now()));
+            // WebSockets in tasks of their own notice it there.
             let transfers = self.streams.iter().flatten().filter_map(|live| live.transfer.as_ref());
-            for link in transfers.filter_map(|transfer| transfer.tunnel.as_ref()) {
-                link.waker.borrow().iter().for_each(|waker| waker.wake_by_ref());
-            }
+            let tunnels = transfers.filter(|transfer| transfer.is_tunnel);
+            tunnels.filter_map(|transfer| transfer.task.as_ref()).for_each(JoinHandle::wake);
         }
         if self.buf.is_empty() {
             self.buf = wire.core().handle().take_send_buf();

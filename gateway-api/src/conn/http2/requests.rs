@@ -258,7 +258,7 @@ impl Driver {
             // below that there is room for certain.
             let unread = inbound.unread(cx) as u64;
             let limits = &config.limits.http2;
-            let may_send = live.tunnel.is_none()
+            let may_send = !live.is_tunnel
                 && !live.expects_continue
                 && !inbound.is_abandoned()
                 && unread * 2 < u64::from(limits.stream_window_bytes)

@@ -223,7 +223,7 @@ impl Driver for Sim {
         let slot = sockets.owned(key);
         assert!(slot.sending.is_none(), "one send in flight per connection");
         add(&self.counters.sends, 1);
-        slot.sending = Some(Box::new(Sending { buf, sent: 0, vectored: None }));
+        slot.sending = Some(Box::new(Sending::new(buf)));
         slot.operations += 1;
         self.owned(key).sending = true;
     }
@@ -239,9 +239,7 @@ impl Driver for Sim {
     fn close(&mut self, sockets: &mut Sockets, key: Key, how: Close) {
         let slot = sockets.owned(key);
         slot.closing = true;
-        slot.forget_inbound();
-        slot.receive_waker = None;
-        slot.send_waker = None;
+        slot.abandon();
         let waiting = slot.accepted.take();
         let socket = self.owned(key);
         socket.closing = Some(how);

@@ -260,7 +260,7 @@ impl Driver for Uring {
         let slot = sockets.owned(key);
         debug_assert!(slot.sending.is_none());
         add(&self.counters.sends, 1);
-        slot.sending = Some(Box::new(Sending { buf, sent: 0, vectored: None }));
+        slot.sending = Some(Box::new(Sending::new(buf)));
         self.submit_send(sockets, key, self.telling);
     }
 
@@ -274,9 +274,7 @@ impl Driver for Uring {
     fn close(&mut self, sockets: &mut Sockets, key: Key, how: Close) {
         let slot = sockets.owned(key);
         slot.closing = true;
-        slot.forget_inbound();
-        slot.receive_waker = None;
-        slot.send_waker = None;
+        slot.abandon();
         if how == Close::Abort
             && let Some(fd) = &slot.fd
         {
