@@ -85,7 +85,7 @@ pub struct Connection {
     pub(super) compressed: bool,
     pub(super) told: bool,
     pub(super) waiting_for_pong: bool,
-    /// A message was sent since the idle time was looked at.
+    /// A message was sent that is not dated yet.
     pub(super) spoke: bool,
     pub(super) outgoing: Outgoing,
 }
