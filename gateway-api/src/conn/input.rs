@@ -101,6 +101,11 @@ impl Input {
                 *self = Self::Empty;
                 part
             }
+            Self::Lease { lease, start } => {
+                let part = lease.slice(*start + range.start..*start + range.end);
+                *start += count;
+                part
+            }
             _ => {
                 let (lease, start) = self.share();
                 self.consume(count);

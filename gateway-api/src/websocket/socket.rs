@@ -17,7 +17,7 @@ use ringgate_protocols::websocket::{close::CloseCode, message::Kind, state::Stat
 use std::{
     cell::RefCell,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 pub(crate) struct Socket {
@@ -90,13 +90,22 @@ impl Socket {
     /// Whether a message may be written now.
     #[inline]
     pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<Result<(), SocketError>> {
-        let state = &mut *self.state.borrow_mut();
+        self.poll_room_in(&mut self.state.borrow_mut(), cx)
+    }
+
+    #[inline]
+    fn poll_room_in(&self, state: &mut State, cx: &Context<'_>) -> Poll<Result<(), SocketError>> {
         if let Err(error) = state.sendable() {
             return Poll::Ready(Err(error));
         }
         if state.queued() < self.options.queue_bytes_max {
             return Poll::Ready(Ok(()));
         }
+        self.poll_room_made(state, cx)
+    }
+
+    /// The queue is full.
+    fn poll_room_made(&self, state: &mut State, cx: &Context<'_>) -> Poll<Result<(), SocketError>> {
         match self.options.policy {
             QueuePolicy::DropOldest if !state.is_fragmenting && self.make_room(state) => Poll::Ready(Ok(())),
             QueuePolicy::Close => Poll::Ready(Err(self.close_slow(state))),
@@ -106,6 +115,18 @@ impl Socket {
                 Poll::Pending
             }
         }
+    }
+
+    /// Writes a message once there is room. It is taken then.
+    #[inline]
+    pub(crate) fn poll_write(
+        &self,
+        message: &mut Option<Outgoing<'_>>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), SocketError>> {
+        let state = &mut *self.state.borrow_mut();
+        ready!(self.poll_room_in(state, cx))?;
+        Poll::Ready(message.take().map_or(Ok(()), |message| self.write_in(state, message)))
     }
 
     fn make_room(&self, state: &mut State) -> bool {
@@ -127,6 +148,11 @@ impl Socket {
     pub(crate) fn write(&self, outgoing: Outgoing<'_>) -> Result<(), SocketError> {
         let state = &mut *self.state.borrow_mut();
         state.sendable()?;
+        self.write_in(state, outgoing)
+    }
+
+    #[inline]
+    fn write_in(&self, state: &mut State, outgoing: Outgoing<'_>) -> Result<(), SocketError> {
         state.write(self.core(), &self.hub, &self.options, outgoing)?;
         self.core().shared.counters.websocket_messages_sent.up();
         state.nudge();

@@ -228,6 +228,24 @@ impl State {
     /// The next whole message.
     #[inline]
     pub(crate) fn next_message(&mut self, hub: &Hub, options: &Options, now_ms: u64) -> Option<(Kind, MessageBytes)> {
+        if self.ready.is_some() {
+            return self.gather_message(hub, options, now_ms);
+        }
+        match self.machine.take_message(self.input.unique(), &options.limits, now_ms) {
+            Some(Ok(whole)) => {
+                self.is_skipping = false;
+                let lease = self.input.take(whole.consumed, whole.payload.start()..whole.payload.end());
+                Some((whole.kind, lease.into()))
+            }
+            Some(Err(fault)) => {
+                self.fail(fault);
+                None
+            }
+            None => self.gather_message(hub, options, now_ms),
+        }
+    }
+
+    fn gather_message(&mut self, hub: &Hub, options: &Options, now_ms: u64) -> Option<(Kind, MessageBytes)> {
         loop {
             let piece = self.next_piece(hub, options, now_ms)?;
             if piece.first {
@@ -343,7 +361,30 @@ impl State {
     }
 
     /// Writes a message, or puts it where the oldest can be dropped.
+    #[inline]
     pub(crate) fn write(
+        &mut self,
+        core: &Core,
+        hub: &Hub,
+        options: &Options,
+        outgoing: Outgoing<'_>,
+    ) -> Result<(), SocketError> {
+        // The usual case by itself: short, plain, and with nothing to choose.
+        if self.machine.parameters().is_none() && options.policy != QueuePolicy::DropOldest {
+            let payload: &[u8] = match &outgoing.content {
+                Content::Borrowed(bytes) => bytes,
+                Content::Owned(bytes) => bytes,
+                Content::Prepared(_) => return self.write_any(core, hub, options, outgoing),
+            };
+            if payload.len() <= COPIED_BYTES_MAX {
+                self.tail(core);
+                return self.machine.send_message(self.out.tail(), outgoing.kind, payload).map_err(misused);
+            }
+        }
+        self.write_any(core, hub, options, outgoing)
+    }
+
+    fn write_any(
         &mut self,
         core: &Core,
         hub: &Hub,

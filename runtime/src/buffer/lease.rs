@@ -74,6 +74,7 @@ impl Lease {
 
     /// The bytes, to be changed in place, unless another lease shares the buffer.
     #[must_use]
+    #[inline]
     pub fn as_mut_slice(&mut self) -> Option<&mut [u8]> {
         let unique = match &mut self.storage {
             Storage::Pool(pool, buffer) => pool.is_unique(*buffer),
@@ -98,6 +99,7 @@ impl Lease {
     /// # Panics
     /// When the range does not lie within the bytes.
     #[must_use]
+    #[inline]
     pub fn slice(&self, range: Range<usize>) -> Self {
         let mut part = self.clone();
         part.truncate(range.end);
@@ -109,6 +111,7 @@ impl Lease {
     ///
     /// # Panics
     /// When there are fewer.
+    #[inline]
     pub fn advance(&mut self, count: usize) {
         assert!(count <= self.length as usize, "a lease of {} bytes cannot advance by {count}", self.length);
         // SAFETY: `count` is at most the length, so the pointer stays within, or one past, the storage.
@@ -120,6 +123,7 @@ impl Lease {
     ///
     /// # Panics
     /// When there are fewer.
+    #[inline]
     pub fn truncate(&mut self, count: usize) {
         assert!(count <= self.length as usize, "a lease of {} bytes cannot keep {count}", self.length);
         self.length = count as u32;
@@ -127,6 +131,7 @@ impl Lease {
 }
 
 impl Clone for Lease {
+    #[inline]
     fn clone(&self) -> Self {
         let storage = match &self.storage {
             Storage::Pool(pool, buffer) => {
@@ -141,6 +146,7 @@ impl Clone for Lease {
 }
 
 impl Drop for Lease {
+    #[inline]
     fn drop(&mut self) {
         if let Storage::Pool(pool, buffer) = &self.storage {
             pool.release(*buffer);
