@@ -48,6 +48,20 @@ impl Socket {
     /// The next message. `None` after the closing handshake, or after the error that ended it was told.
     #[inline]
     pub(crate) fn poll_message(&self, cx: &Context<'_>) -> Poll<Option<Result<Message, SocketError>>> {
+        {
+            let state = &mut *self.state.borrow_mut();
+            if let Some((kind, lease)) = state.take_message(&self.options, milliseconds(self.core())) {
+                if !state.is_attended {
+                    state.nudge();
+                }
+                return Poll::Ready(Some(Ok(Message::new(kind, lease.into()))));
+            }
+        }
+        self.poll_message_slowly(cx)
+    }
+
+    #[inline(never)]
+    fn poll_message_slowly(&self, cx: &Context<'_>) -> Poll<Option<Result<Message, SocketError>>> {
         self.poll_next(cx, |state, socket, now| {
             let (kind, bytes) = state.next_message(&socket.hub, &socket.options, now)?;
             Some(Message::new(kind, bytes))
@@ -59,7 +73,6 @@ impl Socket {
         self.poll_next(cx, |state, socket, now| state.next_piece_alone(&socket.hub, &socket.options, now))
     }
 
-    #[inline]
     fn poll_next<T>(
         &self,
         cx: &Context<'_>,
@@ -126,6 +139,13 @@ impl Socket {
     ) -> Poll<Result<(), SocketError>> {
         let state = &mut *self.state.borrow_mut();
         ready!(self.poll_room_in(state, cx))?;
+        if let Some(short) = message
+            && state.write_short(self.core(), &self.options, short)?
+        {
+            self.written(state);
+            *message = None;
+            return Poll::Ready(Ok(()));
+        }
         Poll::Ready(message.take().map_or(Ok(()), |message| self.write_in(state, message)))
     }
 
@@ -151,12 +171,17 @@ impl Socket {
         self.write_in(state, outgoing)
     }
 
-    #[inline]
+    #[inline(never)]
     fn write_in(&self, state: &mut State, outgoing: Outgoing<'_>) -> Result<(), SocketError> {
         state.write(self.core(), &self.hub, &self.options, outgoing)?;
+        self.written(state);
+        Ok(())
+    }
+
+    #[inline]
+    fn written(&self, state: &State) {
         self.core().shared.counters.websocket_messages_sent.up();
         state.nudge();
-        Ok(())
     }
 
     /// Writes a broadcast message as the policy has it. Tells whether it did.

@@ -18,7 +18,7 @@ use ringgate_protocols::websocket::{
     close::CloseCode,
     connection::Connection,
     error::{Fault, Misuse},
-    event::{Environment, Event},
+    event::{Environment, Event, Whole},
     message::{Kind, Payload, Variant},
     state::State as Standing,
 };
@@ -225,27 +225,27 @@ impl State {
         }
     }
 
-    /// The next whole message.
+    /// The usual case by itself: the input begins with a whole message, and nothing is before it. `None`, and nothing is
+    /// done, where it is anything else: [`State::next_message`] knows what.
     #[inline]
-    pub(crate) fn next_message(&mut self, hub: &Hub, options: &Options, now_ms: u64) -> Option<(Kind, MessageBytes)> {
+    pub(crate) fn take_message(&mut self, options: &Options, now_ms: u64) -> Option<(Kind, Lease)> {
         if self.ready.is_some() {
-            return self.gather_message(hub, options, now_ms);
+            return None;
         }
-        match self.machine.take_message(self.input.unique(), &options.limits, now_ms) {
-            Some(Ok(whole)) => {
+        match self.machine.take_message(self.input.unique(), &options.limits, now_ms)? {
+            Ok(Whole { kind, payload, consumed }) => {
                 self.is_skipping = false;
-                let lease = self.input.take(whole.consumed, whole.payload.start()..whole.payload.end());
-                Some((whole.kind, lease.into()))
+                Some((kind, self.input.take(consumed, payload.start()..payload.end())))
             }
-            Some(Err(fault)) => {
+            Err(fault) => {
                 self.fail(fault);
                 None
             }
-            None => self.gather_message(hub, options, now_ms),
         }
     }
 
-    fn gather_message(&mut self, hub: &Hub, options: &Options, now_ms: u64) -> Option<(Kind, MessageBytes)> {
+    /// The next whole message.
+    pub(crate) fn next_message(&mut self, hub: &Hub, options: &Options, now_ms: u64) -> Option<(Kind, MessageBytes)> {
         loop {
             let piece = self.next_piece(hub, options, now_ms)?;
             if piece.first {
@@ -360,31 +360,31 @@ impl State {
         self.out.tail()
     }
 
-    /// Writes a message, or puts it where the oldest can be dropped.
+    /// The usual case by itself: a message that is short, plain and with nothing to choose. False, and nothing is done,
+    /// where it is anything else: [`State::write`] knows what.
     #[inline]
-    pub(crate) fn write(
+    pub(crate) fn write_short(
         &mut self,
         core: &Core,
-        hub: &Hub,
         options: &Options,
-        outgoing: Outgoing<'_>,
-    ) -> Result<(), SocketError> {
-        // The usual case by itself: short, plain, and with nothing to choose.
-        if self.machine.parameters().is_none() && options.policy != QueuePolicy::DropOldest {
-            let payload: &[u8] = match &outgoing.content {
-                Content::Borrowed(bytes) => bytes,
-                Content::Owned(bytes) => bytes,
-                Content::Prepared(_) => return self.write_any(core, hub, options, outgoing),
-            };
-            if payload.len() <= COPIED_BYTES_MAX {
-                self.tail(core);
-                return self.machine.send_message(self.out.tail(), outgoing.kind, payload).map_err(misused);
-            }
+        outgoing: &Outgoing<'_>,
+    ) -> Result<bool, SocketError> {
+        let payload: &[u8] = match &outgoing.content {
+            Content::Borrowed(bytes) => bytes,
+            Content::Owned(bytes) => bytes,
+            Content::Prepared(_) => return Ok(false),
+        };
+        let is_plain = self.machine.parameters().is_none() && options.policy != QueuePolicy::DropOldest;
+        if !is_plain || payload.len() > COPIED_BYTES_MAX {
+            return Ok(false);
         }
-        self.write_any(core, hub, options, outgoing)
+        self.tail(core);
+        self.machine.send_message(self.out.tail(), outgoing.kind, payload).map_err(misused)?;
+        Ok(true)
     }
 
-    fn write_any(
+    /// Writes a message, or puts it where the oldest can be dropped.
+    pub(crate) fn write(
         &mut self,
         core: &Core,
         hub: &Hub,
