@@ -224,6 +224,7 @@ impl Driver {
         }
         state.is_blocked = false;
         state.collect(&core);
+        state.machine.date_sent(milliseconds(&core));
         let buf = std::mem::take(&mut state.out);
         wire.send(buf);
         let sender = state.take_sender();

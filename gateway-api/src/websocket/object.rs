@@ -21,7 +21,7 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 /// A WebSocket on the core that accepted it. Neither handler nor caller knows whether the bytes travel over HTTP/1.1
@@ -324,11 +324,8 @@ impl Future for Sending<'_> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Err(error) = ready!(self.socket.poll_room(cx)) {
-            return Poll::Ready(Err(error));
-        }
-        let message = self.message.take();
-        Poll::Ready(message.map_or(Ok(()), |message| self.socket.write(message)))
+        let socket = self.socket;
+        socket.poll_write(&mut self.message, cx)
     }
 }
 

@@ -18,7 +18,7 @@ use ringgate_protocols::websocket::{
     close::CloseCode,
     connection::Connection,
     error::{Fault, Misuse},
-    event::{Environment, Event},
+    event::{Environment, Event, Whole},
     message::{Kind, Payload, Variant},
     state::State as Standing,
 };
@@ -232,8 +232,26 @@ impl State {
         }
     }
 
-    /// The next whole message.
+    /// The usual case by itself: the input begins with a whole message, and nothing is before it. `None`, and nothing is
+    /// done, where it is anything else: [`State::next_message`] knows what.
     #[inline]
+    pub(crate) fn take_message(&mut self, options: &Options, now_ms: u64) -> Option<(Kind, Lease)> {
+        if self.ready.is_some() {
+            return None;
+        }
+        match self.machine.take_message(self.input.unique(), &options.limits, now_ms)? {
+            Ok(Whole { kind, payload, consumed }) => {
+                self.is_skipping = false;
+                Some((kind, self.input.take(consumed, payload.start()..payload.end())))
+            }
+            Err(fault) => {
+                self.fail(fault);
+                None
+            }
+        }
+    }
+
+    /// The next whole message.
     pub(crate) fn next_message(&mut self, hub: &Hub, options: &Options, now_ms: u64) -> Option<(Kind, MessageBytes)> {
         loop {
             let piece = self.next_piece(hub, options, now_ms)?;
@@ -356,6 +374,29 @@ impl State {
             self.out = core.handle().take_send_buf();
         }
         self.out.tail()
+    }
+
+    /// The usual case by itself: a message that is short, plain and with nothing to choose. False, and nothing is done,
+    /// where it is anything else: [`State::write`] knows what.
+    #[inline]
+    pub(crate) fn write_short(
+        &mut self,
+        core: &Core,
+        options: &Options,
+        outgoing: &Outgoing<'_>,
+    ) -> Result<bool, SocketError> {
+        let payload: &[u8] = match &outgoing.content {
+            Content::Borrowed(bytes) => bytes,
+            Content::Owned(bytes) => bytes,
+            Content::Prepared(_) => return Ok(false),
+        };
+        let is_plain = self.machine.parameters().is_none() && options.policy != QueuePolicy::DropOldest;
+        if !is_plain || payload.len() > COPIED_BYTES_MAX {
+            return Ok(false);
+        }
+        self.tail(core);
+        self.machine.send_message(self.out.tail(), outgoing.kind, payload).map_err(misused)?;
+        Ok(true)
     }
 
     /// Writes a message, or puts it where the oldest can be dropped.

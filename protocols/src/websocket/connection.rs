@@ -3,10 +3,10 @@
 use crate::websocket::budget::Budget;
 use crate::websocket::deflate::{Deflater, Inflater, Parameters};
 use crate::websocket::error::Fault;
-use crate::websocket::event::{Environment, Event, Step};
+use crate::websocket::event::{Environment, Event, Step, Whole};
 use crate::websocket::frame::{CONTROL_BYTES_MAX, Header, Opcode};
 use crate::websocket::mask::Mask;
-use crate::websocket::message::Kind;
+use crate::websocket::message::{Kind, Payload};
 use crate::websocket::state::{Occurrence, State, Verdict};
 use crate::websocket::utf8::Validator;
 
@@ -67,7 +67,7 @@ pub struct Connection {
     pub(super) parameters: Option<Parameters>,
     pub(super) state: State,
     pub(super) waiting_for_pong: bool,
-    /// A message was sent since the idle time was looked at.
+    /// A message was sent that is not dated yet.
     pub(super) spoke: bool,
     pub(super) outgoing: Outgoing,
 }
@@ -185,6 +185,10 @@ impl Connection {
     /// The peer's [`Fault`]. From then on all input is discarded; [`Connection::poll_output`] has the Close.
     #[inline]
     pub fn handle_input(&mut self, input: &mut [u8], around: &mut Environment<'_>) -> Result<Step, Fault> {
+        if let Some(whole) = self.take_message(input, around.limits, around.now_ms) {
+            let Whole { kind, payload, consumed } = whole?;
+            return Ok(Step { consumed, event: Event::Message { kind, payload: Payload::Input(payload) } });
+        }
         match self.state.on(Occurrence::Receive) {
             Verdict::To(_) => {}
             // W-12: what follows a Close is discarded.

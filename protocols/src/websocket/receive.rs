@@ -1,11 +1,12 @@
 //! Receiving: frames become messages, in place or by inflation.
 
+use crate::limits::WebSocketLimits;
 use crate::span::Span;
 use crate::websocket::close::CloseCode;
 use crate::websocket::connection::{Connection, Incoming};
 use crate::websocket::deflate::{Bounds, Inflater, Parameters};
 use crate::websocket::error::Fault;
-use crate::websocket::event::{Environment, Event, Step};
+use crate::websocket::event::{Environment, Event, Step, Whole};
 use crate::websocket::frame::{Expectation, Header, Opcode};
 use crate::websocket::mask::Mask;
 use crate::websocket::message::{Kind, Payload};
@@ -20,6 +21,55 @@ const COALESCED_BYTES_MAX: u64 = 2_048;
 const CHARGE_EVERY_BYTES: u64 = 4_096;
 
 impl Connection {
+    /// The usual case by itself: a message that is one plain frame, all of it at the beginning of `input`. `None`, and
+    /// nothing is done, where it is anything else: [`Connection::handle_input`], which begins with this, knows what.
+    ///
+    /// # Errors
+    /// [`Fault::Utf8`], as from `handle_input`.
+    #[inline]
+    pub fn take_message(
+        &mut self,
+        input: &mut [u8],
+        limits: &WebSocketLimits,
+        now_ms: u64,
+    ) -> Option<Result<Whole, Fault>> {
+        if self.state != State::Open || self.in_message || self.keys.is_some() {
+            return None;
+        }
+        // FIN and no reserved bit; a mask, and a length in its shortest form.
+        let kind = match input.first()? {
+            0x81 => Kind::Text,
+            0x82 => Kind::Binary,
+            _ => return None,
+        };
+        let (start, length) = match input.get(1)? {
+            short @ 0x80..=0xfd => (6, usize::from(short & 0x7f)),
+            0xfe => match u16::from_be_bytes(*input.get(2..)?.first_chunk()?) {
+                length @ 126.. => (8, usize::from(length)),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        if length as u64 > limits.message_bytes_max || limits.fragment_count_max == 0 {
+            return None;
+        }
+        let (header, payload) = input.get_mut(..start + length)?.split_at_mut(start);
+        let mut mask = Mask::new(*header.last_chunk()?);
+        (self.heard_ms, self.message_ms) = (now_ms, now_ms);
+        match kind {
+            Kind::Binary => mask.apply(payload),
+            Kind::Text => {
+                let mut text = Validator::default();
+                if text.feed_masked(payload, &mut mask).is_err() || !text.is_complete() {
+                    self.fail(Fault::Utf8);
+                    return Some(Err(Fault::Utf8));
+                }
+            }
+        }
+        let consumed = start + length;
+        Some(Ok(Whole { kind, payload: Span::new(start as u32, consumed as u32), consumed }))
+    }
+
     /// Tells the next event of `input`, which an open or closing connection has received.
     pub(super) fn receive(&mut self, input: &mut [u8], around: &mut Environment<'_>) -> Result<Step, Fault> {
         let Some(mut incoming) = self.incoming.take() else {

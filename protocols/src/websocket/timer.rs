@@ -35,12 +35,19 @@ impl Connection {
         Some(incoming.since_ms.saturating_add(earned.max(u64::from(limits.progress_grace_ms))))
     }
 
-    /// Does what is due at `now_ms`: a ping after silence, the Close of an idle connection, the end of a peer that does not
-    /// answer or dribbles. Calling it early is harmless.
-    pub fn handle_timeout(&mut self, out: &mut Vec<u8>, limits: &WebSocketLimits, now_ms: u64) -> Expiry {
+    /// The messages sent since the last call, if any, are handed to the wire at `now_ms`: the idle time counts from then.
+    /// Where an owner does not say so, the next [`Connection::handle_timeout`] does.
+    #[inline]
+    pub fn date_sent(&mut self, now_ms: u64) {
         if std::mem::take(&mut self.spoke) {
             self.message_ms = now_ms;
         }
+    }
+
+    /// Does what is due at `now_ms`: a ping after silence, the Close of an idle connection, the end of a peer that does not
+    /// answer or dribbles. Calling it early is harmless.
+    pub fn handle_timeout(&mut self, out: &mut Vec<u8>, limits: &WebSocketLimits, now_ms: u64) -> Expiry {
+        self.date_sent(now_ms);
         if self.poll_timeout(limits).is_none_or(|deadline| now_ms < deadline) {
             return Expiry::Nothing;
         }

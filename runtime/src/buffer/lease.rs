@@ -93,6 +93,7 @@ impl Lease {
 
     /// The bytes, to be changed in place, unless another lease shares the buffer.
     #[must_use]
+    #[inline]
     pub fn as_mut_slice(&mut self) -> Option<&mut [u8]> {
         let unique = match &mut self.storage {
             Storage::Pool { pool, buffer, .. } => pool.is_unique(*buffer),
@@ -117,10 +118,13 @@ impl Lease {
     /// # Panics
     /// When the range does not lie within the bytes.
     #[must_use]
+    #[inline]
     pub fn slice(&self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.length as usize, "{range:?} of {} bytes", self.length);
         let mut part = self.clone();
-        part.truncate(range.end);
-        part.advance(range.start);
+        // SAFETY: the range lies within the bytes, so the pointer stays within, or one past, the storage.
+        part.start = unsafe { part.start.add(range.start) };
+        part.length = (range.end - range.start) as u32;
         part
     }
 
@@ -128,6 +132,7 @@ impl Lease {
     ///
     /// # Panics
     /// When there are fewer.
+    #[inline]
     pub fn advance(&mut self, count: usize) {
         let length = self.storage.length();
         assert!(count <= length as usize, "a lease of {length} bytes cannot advance by {count}");
@@ -140,6 +145,7 @@ impl Lease {
     ///
     /// # Panics
     /// When there are fewer.
+    #[inline]
     pub fn truncate(&mut self, count: usize) {
         let length = self.storage.length();
         assert!(count <= length as usize, "a lease of {length} bytes cannot keep {count}");
@@ -148,6 +154,7 @@ impl Lease {
 }
 
 impl Clone for Lease {
+    #[inline]
     fn clone(&self) -> Self {
         let storage = match &self.storage {
             Storage::Pool { buffer, length, pool } => {
@@ -162,6 +169,7 @@ impl Clone for Lease {
 }
 
 impl Drop for Lease {
+    #[inline]
     fn drop(&mut self) {
         if let Storage::Pool { pool, buffer, .. } = &self.storage {
             pool.release(*buffer);
