@@ -3,7 +3,9 @@
 use ringgate::{App, Config, Core, Request, Response, blocking, post};
 use ringgate_runtime::{net::Address, sys::placement::Placement};
 use ringgate_tests::gateway::{
-    Asked, Client, Server, Wire, drivers, grounds, on_every_driver, on_every_driver_with, start_gateway,
+    Asked, Client, Server, Wire, drivers, grounds,
+    http2::{block, code, frame, kind},
+    on_every_driver, on_every_driver_with, start_gateway,
 };
 use std::{
     net::{TcpListener, TcpStream},
@@ -14,6 +16,9 @@ use std::{
     },
     time::{Duration, Instant},
 };
+
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
 
 static DROPPED: AtomicUsize = AtomicUsize::new(0);
 static WATCHING: AtomicUsize = AtomicUsize::new(0);
@@ -262,6 +267,49 @@ fn r_01_a_head_that_drips_is_not_waited_for() {
             client.wire.say(b"\r\n\r\n");
             assert_eq!(client.answer(false).status, 200, "slow, but faster than the least");
         }
+    });
+}
+
+#[test]
+fn r_01_a_head_of_http2_that_drips_is_not_waited_for() {
+    let configure = |config: &mut Config| {
+        config.timeouts.header_timeout_ms = 20_000;
+        config.timeouts.header_grace_ms = 200;
+    };
+    let long = "v".repeat(1_200);
+    let head = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/now"), ("x", &long)];
+    let head = block(&head);
+    on_every_driver_with(app, configure, |server| {
+        for before in [false, true] {
+            for is_one_frame in [false, true] {
+                let mut client = server.connect_http2();
+                assert!(!before || client.get("/now").status == 200);
+                let (id, last) = if before { (3, 1) } else { (1, 0) };
+                let begun = server.now_ms();
+                match is_one_frame {
+                    true => client.wire.say(&frame(kind::HEADERS, END_HEADERS, id, &head)[..60]),
+                    false => client.wire.say(&frame(kind::HEADERS, 0, id, &head[..60])),
+                }
+                for byte in &head[60..67] {
+                    server.pass(50);
+                    match is_one_frame {
+                        true => client.wire.say(&[*byte]),
+                        false => client.wire.say(&frame(kind::CONTINUATION, 0, id, &[*byte])),
+                    }
+                }
+                assert_eq!(client.rest(), Some((last, code::ENHANCE_YOUR_CALM)), "{before} {is_one_frame}");
+                assert!(server.now_ms() - begun < 10_000, "long before its time is over");
+            }
+        }
+        server.await_count("timeouts_header", 4);
+        let mut client = server.connect_http2();
+        for piece in frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, &head).chunks(120) {
+            client.wire.say(piece);
+            server.pass(50);
+        }
+        // Slow, but faster than the least. The two before it were answered on their connections.
+        server.await_count("responses_2xx", 3);
+        assert_eq!(server.count("timeouts_header"), 4);
     });
 }
 

@@ -13,6 +13,7 @@ mod tunnel;
 mod wakers;
 
 use crate::{
+    config::Config,
     conn::{
         http1::Next,
         http2::{stream::Live, wakers::StreamWakers},
@@ -100,7 +101,13 @@ pub(crate) async fn serve_upgraded<S: ByteStream>(wire: &mut Wire<S>, upgraded: 
 }
 
 fn limits<S>(wire: &Wire<S>) -> Http2Limits {
-    let mut limits = wire.link.core.shared.config.limits.http2.clone();
+    let Config { limits, timeouts, .. } = &wire.link.core.shared.config;
+    let mut limits = limits.http2.clone();
+    // A head has as much time as on HTTP/1.
+    let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    limits.header_timeout_ms = limits.header_timeout_ms.min(narrow(timeouts.header_timeout_ms));
+    limits.header_grace_ms = narrow(timeouts.header_grace_ms);
+    limits.header_bytes_per_s_min = narrow(timeouts.progress_bytes_per_s_min);
     // RFC 8441 section 3: announced only where there is something to connect to.
     limits.connect_protocol &= wire.table.has_websocket;
     limits
@@ -463,8 +470,15 @@ impl Driver {
                 counters.timeouts_idle.up();
                 self.machine.drain(milliseconds(now));
             }
-            while let Ok(Some(event)) = self.machine.handle_timeout(milliseconds(now)) {
-                self.event(&wire.link, event);
+            loop {
+                match self.machine.handle_timeout(milliseconds(now)) {
+                    Ok(Some(event)) => self.event(&wire.link, event),
+                    Ok(None) => break,
+                    Err(_) => {
+                        wire.core().shared.counters.timeouts_header.up();
+                        break;
+                    }
+                }
             }
             if self.send(wire, cx).is_err() {
                 return Poll::Ready(Next::Gone);
