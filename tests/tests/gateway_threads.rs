@@ -154,40 +154,38 @@ fn a_thread_pushes_and_is_told_which_form_it_took() {
 #[test]
 fn a_request_that_outlives_its_exchange_still_knows_its_core() {
     let _alone = alone();
-    on_every_driver_with(
-        app,
-        |_| {},
-        |server| {
-            let ask = |request: blocking::Request| {
-                assert_eq!(request.push("/pushed"), PushForm::Hinted(HintsForm::Dropped));
-                let hint = http::HeaderValue::from_static("</a>; rel=preload");
-                assert_eq!(request.early_hints([hint]), HintsForm::Dropped);
-                assert_eq!(request.core().index(), 0);
-                request.core().topic("room")
-            };
-            // Answered.
-            let requests = kept();
-            assert_eq!(server.connect().get("/keep").text(), "kept");
-            let room = ask(requests.recv().unwrap());
-            let subscribers = std::thread::spawn(move || room.subscribers());
-            server.until("an answer of the core", || subscribers.is_finished());
-            assert_eq!(subscribers.join().unwrap(), 0);
-            // Given up by its client.
-            let requests = kept();
-            let mut client = server.connect();
-            ringgate_tests::gateway::Wire::say(&mut client.wire, b"GET /keep-long HTTP/1.1\r\nhost: a\r\n\r\n");
-            server.pass(50);
-            drop(client);
-            let mut request = None;
-            server.until("the request", || {
-                request = request.take().or_else(|| requests.try_recv().ok());
-                request.is_some()
-            });
-            let asking = std::thread::spawn(move || ask(request.unwrap()).subscribers());
-            server.until("an answer of the core", || asking.is_finished());
-            assert_eq!(asking.join().unwrap(), 0);
-        },
-    );
+    on_every_driver(app, |server| {
+        let ask = |request: blocking::Request| {
+            assert_eq!(request.push("/pushed"), PushForm::Hinted(HintsForm::Dropped));
+            let hint = http::HeaderValue::from_static("</a>; rel=preload");
+            assert_eq!(request.early_hints([hint]), HintsForm::Dropped);
+            assert_eq!(request.core().index(), 0);
+            request.core().topic("room")
+        };
+        // Answered.
+        let requests = kept();
+        assert_eq!(server.connect().get("/keep").text(), "kept");
+        let room = ask(requests.recv().unwrap());
+        let subscribers = std::thread::spawn(move || room.subscribers());
+        server.until("an answer of the core", || subscribers.is_finished());
+        assert_eq!(subscribers.join().unwrap(), 0);
+        // Given up by its client.
+        let requests = kept();
+        let mut client = server.connect();
+        ringgate_tests::gateway::Wire::say(&mut client.wire, b"GET /keep-long HTTP/1.1\r\nhost: a\r\n\r\n");
+        server.until("its handler", || WAITING.swap(false, SeqCst));
+        drop(client);
+        let mut request = None;
+        server.until("the request", || {
+            // In the thread's time, which is not the simulated one.
+            let wait = Duration::from_millis(1);
+            request = request.take().or_else(|| requests.recv_timeout(wait).ok());
+            request.is_some()
+        });
+        let asking = std::thread::spawn(move || ask(request.unwrap()).subscribers());
+        server.until("an answer of the core", || asking.is_finished());
+        assert_eq!(asking.join().unwrap(), 0);
+    });
 }
 
 #[test]
