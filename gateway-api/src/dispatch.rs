@@ -6,7 +6,7 @@ use crate::{
     core::Core,
     handler::{Handler, Kind, ResponseFuture},
     middleware::{self, Middleware},
-    request::Request,
+    request::{Request, RouteName},
     response::Response,
 };
 use http::{HeaderValue, Method, StatusCode, header};
@@ -31,7 +31,7 @@ pub(crate) struct Table {
 
 struct Route {
     /// As written; lives as long as the program, for stall reports and counters of any thread.
-    name: &'static &'static str,
+    name: &'static RouteName,
     known: [Option<Rc<Handler>>; KNOWN.len()],
     extensions: Vec<(Method, Rc<Handler>)>,
     any: Option<Rc<Handler>>,
@@ -105,8 +105,8 @@ impl Table {
         let last = fallback.map_or_else(|| nothing.clone(), |entry| Entry { path: "fallback".to_owned(), ..entry });
         let mut table =
             Self { exact: HashMap::default(), tree: matchit::Router::new(), routes: Vec::new(), has_websocket: false };
-        table.routes.push(Route::new(last.below(&hooks, &arounds)));
-        table.routes.push(Route::new(Entry { path: "shed".to_owned(), ..nothing }));
+        table.routes.push(Route::new(NOT_FOUND, last.below(&hooks, &arounds)));
+        table.routes.push(Route::new(SHED, Entry { path: "shed".to_owned(), ..nothing }));
         entries.sort_by_key(|entry| entry.is_fallback);
         for entry in entries {
             let (path, number) = (entry.path.clone(), table.routes.len());
@@ -118,7 +118,7 @@ impl Table {
             if !path.contains(['{', '}']) {
                 table.exact.insert(path.into_bytes().into(), number);
             }
-            table.routes.push(Route::new(entry.below(&hooks, &arounds)));
+            table.routes.push(Route::new(number, entry.below(&hooks, &arounds)));
         }
         table.has_websocket = table.routes.iter().any(|route| route.websocket().is_some());
         (table, states)
@@ -161,13 +161,14 @@ impl Table {
         ready: &mut Option<Response>,
     ) -> (usize, Option<ResponseFuture>) {
         if core.is_shedding() {
+            request.set_route(self.routes[SHED].name);
             *ready = Some(shed(core));
             return (SHED, None);
         }
         let number = self.find(request);
         let route = &self.routes[number];
         request.set_route(route.name);
-        core.handle().set_activity(route.name);
+        core.handle().set_activity(route.name.text);
         let begun = catch_unwind(AssertUnwindSafe(|| route.begin(number, request, ready)));
         let future = begun.unwrap_or_else(|_| {
             *ready = Some(panicked(core));
@@ -197,7 +198,7 @@ impl Table {
         handler: &mut ResponseFuture,
         cx: &mut Context<'_>,
     ) -> Poll<Response> {
-        core.handle().set_activity(self.routes[route].name);
+        core.handle().set_activity(self.routes[route].name.text);
         let polled = catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx)));
         polled.unwrap_or_else(|_| Poll::Ready(panicked(core)))
     }
@@ -229,7 +230,7 @@ impl Table {
 }
 
 impl Route {
-    fn new(entry: Entry) -> Self {
+    fn new(number: usize, entry: Entry) -> Self {
         let Entry { path, methods, hooks, arounds, .. } = entry;
         let wrap = |handler: &Rc<Handler>| {
             arounds.iter().rev().fold(handler.clone(), |handler, around| middleware::wrap(around, handler))
@@ -253,8 +254,8 @@ impl Route {
         let allow = HeaderValue::from_str(&names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static(""));
         let parameters =
             path.split(['{', '}']).skip(1).step_by(2).map(|name| name.trim_start_matches('*').into()).collect();
-        let name: &'static str = String::leak(path);
-        Self { name: Box::leak(Box::new(name)), known, extensions, any, allow, hooks: hooks.into(), parameters }
+        let name = Box::leak(Box::new(RouteName { text: String::leak(path), number }));
+        Self { name, known, extensions, any, allow, hooks: hooks.into(), parameters }
     }
 
     /// The handler of a method; HEAD falls back to GET (RFC 9110 section 9.3.2).

@@ -14,6 +14,12 @@ pub struct StreamKey {
 }
 
 impl StreamKey {
+    /// The stream with this number, if it lives in this slot.
+    #[must_use]
+    pub const fn new(id: StreamId, slot: usize) -> Self {
+        Self { id, slot: slot as u16 }
+    }
+
     /// The number on the wire.
     #[must_use]
     pub const fn id(self) -> StreamId {

@@ -22,10 +22,14 @@
 //!
 //! A future is never polled while it is being polled or dropped: `poll` is called by the turn only, and `cancel` of a
 //! running task (it dropped its own join handle) only marks it.
+//!
+//! A task that is many things at once gives each a waker of its own: see [`WakerGroup`], whose file has its own essay.
 
+mod group;
 mod header;
 mod join;
 mod queue;
 
+pub use group::WakerGroup;
 pub use join::{JoinHandle, TaskPanicked};
 pub(crate) use queue::Queue;

@@ -279,7 +279,7 @@ impl Driver {
     }
 
     fn live(&mut self, key: StreamKey) -> Option<&mut Live> {
-        self.streams.get_mut(key.slot())?.as_mut().filter(|live| live.key == key)
+        self.streams.get_mut(key.slot())?.as_mut().filter(|live| live.id == key.id())
     }
 
     /// The stream, as one that takes longer than a turn.
@@ -288,7 +288,7 @@ impl Driver {
         lengthen(&mut self.streams, slot);
         let place = &mut self.streams[slot];
         self.live += usize::from(place.is_none());
-        place.get_or_insert_with(|| Live::new(key, is_head))
+        place.get_or_insert_with(|| Live::new(key.id(), is_head))
     }
 
     /// The exchange is over: its handler is dropped, whoever still reads its body learns why. Threads cannot be dropped:
@@ -337,8 +337,8 @@ impl Driver {
     /// Streams wake this task from now on.
     fn drive(&mut self, cx: &Context<'_>) {
         if self.wakers.drive(cx.waker()) {
-            for live in self.streams.iter().flatten() {
-                let slot = live.key.slot();
+            let live = self.streams.iter().enumerate().filter_map(|(slot, live)| Some((slot, live.as_ref()?)));
+            for (slot, live) in live {
                 if let Some(outbound) = live.transfer.as_ref().and_then(|transfer| transfer.outbound.as_ref()) {
                     outbound.drive(&self.wakers.of(slot));
                 }
@@ -356,7 +356,7 @@ impl Driver {
         self.wakers.take(self.streams.len(), |slot| woken.push(slot as u16));
         for slot in woken {
             let Some(live) = self.streams.get(usize::from(slot)).and_then(Option::as_ref) else { continue };
-            let key = live.key;
+            let key = live.key(slot.into());
             if live.handler.is_some() {
                 self.poll_handler(wire, key);
             } else if live.is_over {
@@ -426,7 +426,7 @@ impl Driver {
             self.idle_since = now;
         } else if self.streams.len() > IDLE_SLOTS_MAX {
             (self.streams, self.receiving) = (Vec::new(), Vec::new());
-            self.wakers.rest();
+            self.wakers = StreamWakers::default();
         }
         loop {
             let timeouts = &wire.core().shared.config.timeouts;

@@ -21,7 +21,7 @@ use crate::{
     websocket::upgrade::Upgrade,
 };
 use http::HeaderMap;
-use ringgate_protocols::http2::stream::StreamKey;
+use ringgate_protocols::http2::{stream::StreamKey, stream_id::StreamId};
 use ringgate_runtime::{buffer::SendBuf, task::JoinHandle, time::Instant};
 use std::{
     cell::{Cell, RefCell},
@@ -33,12 +33,11 @@ use std::{
 /// What the driver holds of a stream whose exchange takes longer than a turn. Small: a hundred of them may wait for
 /// their handlers.
 pub(crate) struct Live {
-    pub(crate) key: StreamKey,
+    /// Its slot is the place where it is kept.
+    pub(crate) id: StreamId,
     pub(crate) is_head: bool,
     /// Only threads that are at work for it keep it.
     pub(crate) is_over: bool,
-    /// The route's number.
-    pub(crate) route: u32,
     /// Until it has answered. Dropping it cancels it.
     pub(crate) handler: Option<ResponseFuture>,
     /// The driver's hold on the request, until the response has begun.
@@ -93,8 +92,13 @@ impl Transfer {
 }
 
 impl Live {
-    pub(crate) fn new(key: StreamKey, is_head: bool) -> Self {
-        Self { key, is_head, is_over: false, route: 0, handler: None, request: None, transfer: None }
+    pub(crate) fn new(id: StreamId, is_head: bool) -> Self {
+        Self { id, is_head, is_over: false, handler: None, request: None, transfer: None }
+    }
+
+    /// The machine's key for the stream that is kept in this place.
+    pub(crate) fn key(&self, slot: usize) -> StreamKey {
+        StreamKey::new(self.id, slot)
     }
 
     pub(crate) fn transfer(&mut self) -> &mut Transfer {
@@ -172,6 +176,6 @@ impl Live {
 mod tests {
     #[test]
     fn a_stream_that_waits_is_small() {
-        assert_eq!(size_of::<Option<super::Live>>(), 48);
+        assert_eq!(size_of::<Option<super::Live>>(), 40);
     }
 }
