@@ -103,7 +103,7 @@ impl Table {
             arounds: Vec::new(),
             is_fallback: true,
         };
-        let last = fallback.map_or(nothing.clone(), |entry| Entry { path: "fallback".to_owned(), ..entry });
+        let last = fallback.map_or_else(|| nothing.clone(), |entry| Entry { path: "fallback".to_owned(), ..entry });
         let mut table =
             Self { exact: HashMap::default(), tree: matchit::Router::new(), routes: Vec::new(), has_websocket: false };
         table.routes.push(Route::new(NOT_FOUND, last.below(&hooks, &arounds)));
