@@ -1,18 +1,20 @@
 //! Listeners and streams behave the same on every driver.
 
+mod kernel;
+
 use std::future::poll_fn;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 
 use ringgate_runtime::buffer::{Piece, ReceiveConfig, SendBuf};
-use ringgate_runtime::driver::{DriverChoice, RingConfig};
+use ringgate_runtime::driver::RingConfig;
 use ringgate_runtime::executor::{Executor, ExecutorConfig, Handle};
 use ringgate_runtime::net::{Address, ByteStream as _, SocketStream};
 
 /// Every driver, in its usual size and so small that its queues overflow all the time.
 fn on_every_driver(mut test: impl FnMut(&mut Executor)) {
-    for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
+    for driver in kernel::drivers() {
         let usual = ExecutorConfig { driver, ..ExecutorConfig::default() };
         let tiny = ExecutorConfig {
             ring: RingConfig { submissions: 8, completions: 16, without: &[] },
@@ -262,7 +264,7 @@ fn connects_or_says_why_not() {
 
 #[test]
 fn the_end_of_a_unix_stream_is_seen_also_when_it_comes_with_the_last_bytes() {
-    for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
+    for driver in kernel::drivers() {
         let receive = ReceiveConfig { buffer_bytes: 64, buffers: 32 };
         let executor = &mut Executor::new(ExecutorConfig { driver, receive, ..ExecutorConfig::default() }).unwrap();
         let handle = executor.handle();
