@@ -150,6 +150,23 @@ async fn echo(mut stream: SocketStream) -> io::Result<()> {
     }
 }
 
+/// A close does not overtake what was sent in the same turn.
+#[test]
+fn what_was_sent_in_the_turn_of_the_close_is_delivered() {
+    conform(async |world: World| {
+        let (mut client, mut server) = world.pair().await;
+        client.start_send(SendBuf::from_vec(b"bye".to_vec()));
+        drop(client);
+        assert_eq!(receive_to_end(&mut server).await.unwrap(), b"bye");
+        // Of more than there is room for, what there was room for.
+        let (mut client, mut server) = world.pair().await;
+        client.start_send(SendBuf::from_vec(pattern(world.large)));
+        drop(client);
+        let received = receive_to_end(&mut server).await.unwrap();
+        assert!(!received.is_empty() && pattern(world.large).starts_with(&received));
+    });
+}
+
 #[test]
 fn echoes_until_the_peer_finishes() {
     conform(async |world: World| {
