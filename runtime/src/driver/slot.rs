@@ -104,6 +104,8 @@ pub(crate) struct Slot {
     pub(crate) send_error: Option<Errno>,
     /// epoll: what the descriptor is registered for (bits of the driver's own choosing).
     pub(crate) interest: u8,
+    /// epoll: somebody else may hold the descriptor too, so that closing ours does not take it out of the set.
+    pub(crate) is_shared: bool,
     /// epoll: the last receive took more than one buffer; the next one asks for as much.
     pub(crate) is_bulky: bool,
     /// What has arrived, first to last. The first stands in the slot itself: usually there is no other.
@@ -227,6 +229,8 @@ impl Slot {
 pub(crate) struct Sockets {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// Streams whose repeating receive ended for want of a buffer.
+    starved: Vec<Key>,
     /// Since the last wait somebody has begun to wait for a send to complete: its sender, or a FIN.
     pub(crate) completion_awaited: bool,
     /// Emptied send buffers, to be used again.
@@ -297,6 +301,34 @@ impl Sockets {
         if self.spare.len() < SPARE_MAX && (1..=SPARE_BYTES_MAX).contains(&buf.capacity()) {
             self.spare.push(buf);
         }
+    }
+
+    /// A stream's repeating receive has ended. True if it is to begin again at once: it ended by itself while somebody
+    /// waits. Without a buffer it begins again when there is one ([`take_starved`](Self::take_starved)).
+    pub(crate) fn receive_ended(&mut self, key: Key, is_without_buffer: bool) -> bool {
+        let Some(slot) = self.get(key) else { return false };
+        slot.operations -= 1;
+        let is_starved = is_without_buffer && slot.receiving == Repeating::Armed && !slot.closing;
+        slot.receiving = if is_starved { Repeating::Starved } else { Repeating::Idle };
+        let is_awaited = slot.receive_waker.is_some() && slot.inbound() == 0;
+        let again = !is_starved && is_awaited && !slot.closing && slot.end.is_none();
+        if is_starved {
+            self.starved.push(key);
+        }
+        again
+    }
+
+    /// Now that there is a buffer: the streams whose receive is to begin again.
+    pub(crate) fn take_starved(&mut self) -> Vec<Key> {
+        let mut starved = std::mem::take(&mut self.starved);
+        starved.retain(|key| match self.get(*key) {
+            Some(slot) if slot.receiving == Repeating::Starved && !slot.closing => {
+                slot.receiving = Repeating::Idle;
+                true
+            }
+            _ => false,
+        });
+        starved
     }
 
     /// What receiving has for the owner now: bytes, the end (an empty lease), an error, or nothing yet.
