@@ -93,9 +93,7 @@ fn a_body_that_was_not_invited_is_not_late() {
         |sim| sim.window_bytes = 65_536,
         |server| {
             let mut client = server.connect();
-            client.wire.say(
-                b"POST /patient HTTP/1.1\r\nhost: a\r\nexpect: 100-Continue\r\ncontent-length: 4\r\n\r\n",
-            );
+            client.wire.say(b"POST /patient HTTP/1.1\r\nhost: a\r\nexpect: 100-Continue\r\ncontent-length: 4\r\n\r\n");
             assert_eq!(client.answer(false).status, 100);
             client.wire.say(b"body");
             assert_eq!(client.answer(false).text(), "body");

@@ -512,11 +512,9 @@ fn a_slow_subscriber_holds_up_nobody() {
 #[test]
 fn nothing_stands_in_a_broken_off_message_or_follows_a_close() {
     on_every_driver(app, |server| {
-        for (path, ours, theirs) in [
-            ("/breaks-off", 1011, None),
-            ("/breaks-off", 1000, Some(1000)),
-            ("/breaks-off?waits", 1000, Some(1000)),
-        ] {
+        for (path, ours, theirs) in
+            [("/breaks-off", 1011, None), ("/breaks-off", 1000, Some(1000)), ("/breaks-off?waits", 1000, Some(1000))]
+        {
             for (protocol, mut client) in server.websockets(path) {
                 assert_eq!(client.frame(), (0x01, b"a".to_vec()), "{protocol} {path}");
                 if let Some(code) = theirs {
