@@ -6,6 +6,7 @@ pub(crate) mod http2;
 pub(crate) mod input;
 pub(crate) mod openings;
 pub(crate) mod output;
+pub(crate) mod proxy;
 pub(crate) mod websocket;
 pub(crate) mod wire;
 
