@@ -108,7 +108,10 @@ impl Connection {
         block: &[u8],
     ) -> Result<Option<Event>, ConnectionError> {
         let mut head = heads.take();
-        let (decoded, size) = self.decode(&mut head, block, Section::Request)?;
+        let (decoded, size) = match self.recurring.recall(block, &self.decoder, &mut head) {
+            Some(size) => (Decoded::Well, size),
+            None => self.decode_request(&mut head, block)?,
+        };
         self.last_client = id;
         if let Drain::Last(_) = self.drain {
             // H2-27: ignored behind our GOAWAY, but decoded.
@@ -255,7 +258,22 @@ impl Connection {
         Ok(None)
     }
 
-    /// Decodes a block into `head`. Every block goes through here exactly once, wanted or not (H2-10, F-07).
+    /// A request whose block is another one than the last.
+    fn decode_request(
+        &mut self,
+        head: &mut RequestHead,
+        block: &[u8],
+    ) -> Result<(Decoded, BlockSize), ConnectionError> {
+        let changes = self.decoder.changes();
+        let (decoded, size) = self.decode(head, block, Section::Request)?;
+        if let Decoded::Well = decoded {
+            self.recurring.consider(block, changes, &self.decoder, head, size);
+        }
+        Ok((decoded, size))
+    }
+
+    /// Decodes a block into `head`. Every block goes through here exactly once, wanted or not (H2-10, F-07), but for
+    /// those that are known ([`Recurring`](crate::http2::recurring::Recurring)).
     #[inline]
     fn decode(
         &mut self,
