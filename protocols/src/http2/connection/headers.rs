@@ -1,5 +1,7 @@
 //! Header blocks: requests, trailers, and blocks that are only decoded for the table's sake.
 
+use http::Method;
+
 use crate::hpack::decode::{BlockLimits, BlockSize, DecodeFault, Outcome};
 use crate::http2::budget::Cost;
 use crate::http2::connection::drain::Drain;
@@ -9,7 +11,7 @@ use crate::http2::frame::{self, FrameHeader, flag, rst_stream};
 use crate::http2::reason::Reason;
 use crate::http2::request::{HeadPool, Malformed, RequestHead};
 use crate::http2::state::{self, Receipt, State, Verdict};
-use crate::http2::stream::{LENGTH_UNKNOWN, Stream, StreamKey};
+use crate::http2::stream::{LENGTH_OF_TUNNEL, LENGTH_UNKNOWN, Stream, StreamKey};
 use crate::http2::stream_id::StreamId;
 
 /// How a block is read.
@@ -135,9 +137,10 @@ impl Connection {
                 return self.stream_error_over(id, Reason::PROTOCOL_ERROR).map(|()| None);
             }
         }
-        if end_stream && head.content_length.is_some_and(|length| length != 0) {
+        let is_tunnel = head.head.method == Method::CONNECT;
+        if (end_stream || is_tunnel) && head.content_length.is_some_and(|length| length != 0) {
             heads.recycle(head);
-            return self.stream_error_over(id, Reason::PROTOCOL_ERROR).map(|()| None); // H2-15
+            return self.stream_error_over(id, Reason::PROTOCOL_ERROR).map(|()| None); // H2-15, S-17
         }
         let receipt = if end_stream { Receipt::HeadersEnd } else { Receipt::Headers };
         let state = match state::receive(State::Idle, receipt) {
@@ -145,7 +148,7 @@ impl Connection {
             _ => State::Open,
         };
         let mut stream = Stream::new(id, state, self.limits.stream_window_bytes);
-        stream.expected = head.content_length.unwrap_or(LENGTH_UNKNOWN);
+        stream.expected = if is_tunnel { LENGTH_OF_TUNNEL } else { head.content_length.unwrap_or(LENGTH_UNKNOWN) };
         // RFC 9218 section 7: the frame, being later knowledge, beats the field.
         stream.priority = early.unwrap_or(head.priority);
         let stream = self.streams.insert(stream);
@@ -244,8 +247,9 @@ impl Connection {
         decoded: &Decoded,
     ) -> Result<Option<Event>, ConnectionError> {
         let Some(stream) = self.streams.get_mut(key) else { return Ok(None) };
-        let short = !matches!(stream.expected, 0 | LENGTH_UNKNOWN);
-        if short || !matches!(decoded, Decoded::Well) {
+        // A body that falls short of its length, or a tunnel, where only DATA may follow (section 8.5).
+        let is_misplaced = !matches!(stream.expected, 0 | LENGTH_UNKNOWN);
+        if is_misplaced || !matches!(decoded, Decoded::Well) {
             heads.recycle(head);
             return self.stream_error(key, StreamError { reason: Reason::PROTOCOL_ERROR });
         }
