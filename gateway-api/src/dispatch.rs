@@ -16,6 +16,7 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
+    sync::{Mutex, PoisonError},
     task::{Context, Poll},
 };
 
@@ -84,6 +85,10 @@ impl Begun {
 /// The route number of paths that no route and no fallback answers.
 const NOT_FOUND: usize = 0;
 
+/// The route number of requests that are refused because the process holds too much memory. Their connection takes no
+/// further one.
+pub(crate) const SHED: usize = 1;
+
 impl Table {
     /// Makes an application ready.
     ///
@@ -98,10 +103,11 @@ impl Table {
             arounds: Vec::new(),
             is_fallback: true,
         };
-        let last = fallback.map_or(nothing, |entry| Entry { path: "fallback".to_owned(), ..entry });
+        let last = fallback.map_or_else(|| nothing.clone(), |entry| Entry { path: "fallback".to_owned(), ..entry });
         let mut table =
             Self { exact: HashMap::default(), tree: matchit::Router::new(), routes: Vec::new(), has_websocket: false };
         table.routes.push(Route::new(NOT_FOUND, last.below(&hooks, &arounds)));
+        table.routes.push(Route::new(SHED, Entry { path: "shed".to_owned(), ..nothing }));
         entries.sort_by_key(|entry| entry.is_fallback);
         for entry in entries {
             let (path, number) = (entry.path.clone(), table.routes.len());
@@ -155,6 +161,11 @@ impl Table {
         request: &mut Request,
         ready: &mut Option<Response>,
     ) -> (usize, Option<ResponseFuture>) {
+        if core.is_shedding() {
+            request.set_route(self.routes[SHED].name);
+            *ready = Some(shed(core));
+            return (SHED, None);
+        }
         let number = self.find(request);
         let route = &self.routes[number];
         request.set_route(route.name);
@@ -242,10 +253,11 @@ impl Route {
         let mut names: Vec<String> = KNOWN.iter().enumerate().filter_map(allowed).collect();
         names.extend(extensions.iter().map(|(method, _)| method.as_str().to_owned()));
         let allow = HeaderValue::from_str(&names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static(""));
+        // Doubled braces are meant literally.
+        let parts = path.replace("{{", "").replace("}}", "");
         let parameters =
-            path.split(['{', '}']).skip(1).step_by(2).map(|name| name.trim_start_matches('*').into()).collect();
-        let name = Box::leak(Box::new(RouteName { text: String::leak(path), number }));
-        Self { name, known, extensions, any, allow, hooks: hooks.into(), parameters }
+            parts.split(['{', '}']).skip(1).step_by(2).map(|name| name.trim_start_matches('*').into()).collect();
+        Self { name: interned(path, number), known, extensions, any, allow, hooks: hooks.into(), parameters }
     }
 
     /// The handler of a method; HEAD falls back to GET (RFC 9110 section 9.3.2).
@@ -357,8 +369,35 @@ impl Route {
     }
 }
 
+/// A route's name and number for the rest of the program. Kept once, however many cores, sites and connections have it:
+/// there are applications that are made for one connection.
+fn interned(text: String, number: usize) -> &'static RouteName {
+    static NAMES: Mutex<Vec<&'static RouteName>> = Mutex::new(Vec::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    match names.binary_search_by(|known| (known.text, known.number).cmp(&(text.as_str(), number))) {
+        Ok(place) => names[place],
+        Err(place) => {
+            let text = match names.iter().find(|known| known.text == text) {
+                Some(known) => known.text,
+                None => String::leak(text),
+            };
+            names.insert(place, Box::leak(Box::new(RouteName { text, number })));
+            names[place]
+        }
+    }
+}
+
 /// What `OPTIONS *` answers: methods that some resource may have (RFC 9110 section 9.3.7).
 const SERVER_WIDE: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// Refused before anything is done for it, hooks included.
+#[cold]
+fn shed(core: &Core) -> Response {
+    core.shared.counters.requests_shed.up();
+    Response::text("too busy\n")
+        .status(StatusCode::SERVICE_UNAVAILABLE)
+        .header_value(header::RETRY_AFTER, HeaderValue::from_static("1"))
+}
 
 fn panicked(core: &Core) -> Response {
     core.shared.counters.handler_panics.up();
@@ -391,4 +430,20 @@ impl Hasher for PathHasher {
 
     /// The length that slices hash is in the remainder already.
     fn write_usize(&mut self, _: usize) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_application_made_anew_keeps_no_new_names() {
+        let make = || Table::new(App::new().route("/one/{name}", |_: &Request| "").route("/two", |_: &Request| "")).0;
+        let (first, second) = (make(), make());
+        // Two of them, and those for what is not found and what is shed.
+        assert_eq!(first.routes.len(), 4);
+        for (one, other) in first.routes.iter().zip(&second.routes) {
+            assert!(std::ptr::eq(one.name, other.name), "{}", one.name.text);
+        }
+    }
 }

@@ -252,6 +252,22 @@ fn a_slow_handler_shuts_its_own_stream_and_not_the_connection() {
     assert_eq!(talk.connection.held_bytes(), 0);
 }
 
+/// What nobody will read any more is nobody's debt, also while a thread that cannot be stopped keeps the stream.
+#[test]
+fn an_abandoned_stream_gives_the_connections_window_back() {
+    let limits = Http2Limits { connection_window_bytes: 65_535, unread_bytes_max: 0, ..Default::default() };
+    let mut talk = Talk::with(limits);
+    talk.feed(&[post(1), post(3)].concat()).unwrap();
+    for _ in 0..4 {
+        talk.feed(&frame(DATA, 0, 1, &[0; 16_000])).unwrap();
+        assert_eq!(credited(&talk.sent(), 0), 0, "the window shuts: too much is unread");
+    }
+    talk.feed(&frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes())).unwrap();
+    talk.connection.abandon(talk.key(1));
+    assert_eq!(talk.connection.held_bytes(), 0);
+    assert_eq!(credited(&talk.sent(), 0), 64_000, "stream 3 has its window");
+}
+
 #[test]
 fn h2_25_ping_is_answered_ahead_of_other_output() {
     let mut talk = Talk::new();

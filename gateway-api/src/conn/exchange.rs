@@ -115,10 +115,9 @@ impl Exchange {
             Ok(then) => Ok(then),
             Err(end) => self.break_off(wire, machine, end).ok_or(()),
         };
-        if let Some(incoming) = &self.incoming {
-            // Somebody may still hold the body: nothing more will come.
-            incoming.inbound.fail(BodyError::Disconnected);
-        }
+        // Somebody may still hold the body: nothing more will come. What is wrong with the rest of it, once the response is
+        // made, must not cost the response.
+        self.incoming = None;
         let Ok(then) = then else { return Flow::Gone };
         if let Some(upgrade) = self.upgrade.take() {
             return Flow::Upgrade(Box::new((*upgrade, std::mem::take(&mut self.buf))));
@@ -131,20 +130,19 @@ impl Exchange {
         core.handle().recycle_send_buf(std::mem::take(&mut self.buf));
         let limits = &core.shared.config.limits.protocol;
         wire.has_served = true;
-        match then {
-            Then::KeepAlive => {
-                wire.allow(core.shared.config.timeouts.idle_timeout_ms);
-                Flow::Wait
-            }
-            Then::Drain => match machine.begin_drain(limits) {
-                Drain::Done | Drain::Reading => {
-                    wire.allow(core.shared.config.timeouts.header_timeout_ms);
-                    Flow::Wait
-                }
-                Drain::Close(_) => Flow::Close,
-            },
-            Then::Close(_) | Then::Switch => Flow::Close,
+        let timeouts = &core.shared.config.timeouts;
+        let drain = match then {
+            Then::KeepAlive => Drain::Done,
+            Then::Drain => machine.begin_drain(limits),
+            Then::Close(reason) => Drain::Close(reason),
+            Then::Switch => return Flow::Close,
+        };
+        match drain {
+            Drain::Done => wire.allow(timeouts.idle_timeout_ms),
+            Drain::Reading => wire.allow(timeouts.header_timeout_ms),
+            Drain::Close(_) => return Flow::Close,
         }
+        Flow::Wait
     }
 
     async fn converse<S: ByteStream>(&mut self, wire: &mut Wire<S>, machine: &mut Connection) -> Result<Then, End> {
@@ -315,6 +313,8 @@ impl Exchange {
                     incoming.inbound.fail(BodyError::Disconnected);
                     return Err(End::Gone);
                 }
+                // Who was not invited to send cannot be late.
+                Poll::Pending if machine.is_uninvited() => return Ok(()),
                 Poll::Pending => {
                     let now = wire.now();
                     incoming.waiting.get_or_insert_with(|| {

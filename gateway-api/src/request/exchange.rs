@@ -54,9 +54,7 @@ impl Request {
 
     /// Keeps a value with this request, one per type: what a middleware found out, the handler can ask for.
     pub fn set_value<T: Send + Sync + 'static>(&self, value: T) {
-        let values = &mut self.inner.extras().borrow_mut().values;
-        values.retain(|(id, _)| *id != TypeId::of::<T>());
-        values.push((TypeId::of::<T>(), Arc::new(value)));
+        self.keep_value((TypeId::of::<T>(), Arc::new(value)));
     }
 
     /// The value of type `T` kept with this request.

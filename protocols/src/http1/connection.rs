@@ -189,6 +189,12 @@ impl Connection {
         self.reading == Reading::Head && !self.progress.has_begun()
     }
 
+    /// True while the rest of a body is thrown away: after [`begin_drain`](Self::begin_drain), up to the body's end.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
     /// True when the request is whole.
     #[must_use]
     pub fn is_request_whole(&self) -> bool {
@@ -206,6 +212,13 @@ impl Connection {
     #[must_use]
     pub fn is_continue_due(&self) -> bool {
         self.continue_due && self.writing == Writing::Head
+    }
+
+    /// True while the client may be waiting for an invitation that it has not got, also when it is too late for one: it
+    /// owes no byte of the body.
+    #[must_use]
+    pub fn is_uninvited(&self) -> bool {
+        self.continue_due
     }
 
     #[inline]

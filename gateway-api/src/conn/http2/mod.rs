@@ -30,10 +30,10 @@ use crate::{
 };
 use http::Method;
 use ringgate_protocols::{
-    http2::{connection::Connection, stream::StreamKey, upgrade::UpgradeSettings},
+    http2::{connection::Connection, reason::Reason, stream::StreamKey, upgrade::UpgradeSettings},
     limits::Http2Limits,
 };
-use ringgate_runtime::{buffer::SendBuf, net::ByteStream, time::Instant};
+use ringgate_runtime::{buffer::SendBuf, net::ByteStream, task::JoinHandle, time::Instant};
 use smallvec::SmallVec;
 use std::{
     future::poll_fn,
@@ -56,6 +56,9 @@ fn lengthen<T>(table: &mut Vec<Option<T>>, slot: usize) {
 pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>) -> Next {
     let machine = Connection::new(limits(wire), milliseconds(wire.now()));
     let mut driver = Box::new(Driver::new(machine, wire));
+    if wire.core().is_shedding() {
+        driver.machine.drain(milliseconds(wire.now()));
+    }
     poll_fn(|cx| driver.poll(wire, cx)).await
 }
 
@@ -123,6 +126,7 @@ pub(crate) struct Driver {
     idle_since: Instant,
     /// Input was left because of what waits to be sent.
     is_paused: bool,
+    /// The gateway ends, and the streams know it.
     is_draining: bool,
 }
 
@@ -147,15 +151,14 @@ impl Driver {
 
     /// One round: take in, let the streams speak, send.
     fn poll<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Poll<Next> {
-        wire.leave_waker(cx);
         self.drive(cx);
         if !self.is_draining && wire.core().shared.draining.get() {
             self.is_draining = true;
             self.machine.drain(milliseconds(wire.now()));
+            // WebSockets in tasks of their own notice it there.
             let transfers = self.streams.iter().flatten().filter_map(|live| live.transfer.as_ref());
-            for link in transfers.filter_map(|transfer| transfer.tunnel.as_ref()) {
-                link.waker.borrow().iter().for_each(|waker| waker.wake_by_ref());
-            }
+            let tunnels = transfers.filter(|transfer| transfer.is_tunnel);
+            tunnels.filter_map(|transfer| transfer.task.as_ref()).for_each(JoinHandle::wake);
         }
         if self.buf.is_empty() {
             self.buf = wire.core().handle().take_send_buf();
@@ -239,7 +242,12 @@ impl Driver {
         if self.live > 0 {
             core.shared.counters.disconnects.up();
         }
-        for live in std::mem::take(&mut self.streams).into_iter().flatten() {
+        let streams = std::mem::take(&mut self.streams).into_iter().enumerate();
+        for (slot, live) in streams.filter_map(|(slot, live)| Some((slot, live?))) {
+            // The machine may still be asked for output: it must not grant what is not here any more.
+            let key = live.key(slot);
+            self.machine.reset(key, Reason::CANCEL);
+            self.machine.stream_done(key);
             drop(live.end(&self.table, core, BodyError::Disconnected));
         }
         self.receiving.clear();

@@ -2,8 +2,11 @@
 
 use crate::{
     body::{Body, Inbound},
-    conn::{http2::Driver, wire::Wire},
-    dispatch::{Begun, Outcome},
+    conn::{
+        http2::{Driver, milliseconds},
+        wire::Wire,
+    },
+    dispatch::{Begun, Outcome, SHED},
     error::BodyError,
     features::Features,
     handler::ResponseFuture,
@@ -60,7 +63,7 @@ impl Driver {
             push: key.id().is_client() && self.machine.can_push(),
             streaming: true,
             full_duplex: inbound.is_some(),
-            keep_alive: !self.is_draining,
+            keep_alive: !self.machine.is_draining(),
             multiplexed: true,
             websocket: request.connect_protocol() == Some(b"websocket"),
             ..Features::default()
@@ -70,6 +73,9 @@ impl Driver {
             request.set_body(Body::new(inbound.clone()));
         }
         let Begun { route, outcome } = wire.table.begin(core, &mut request);
+        if route == SHED {
+            self.machine.drain(milliseconds(wire.now()));
+        }
         let answered = match outcome {
             Outcome::Ready(response) => Ok(response),
             // Nothing of the body has come: it begins when everything that was received is taken in.
@@ -86,7 +92,8 @@ impl Driver {
             },
         };
         if inbound.is_some() {
-            let expects_continue = answered.is_err() && request.header("expect") == Some(b"100-continue");
+            let expects = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
+            let expects_continue = answered.is_err() && request.header("expect").is_some_and(expects);
             let transfer = self.live_or_new(key, is_head).transfer();
             (transfer.inbound, transfer.expects_continue) = (inbound, expects_continue);
         }
@@ -203,6 +210,9 @@ impl Driver {
         let authority = parent.authority();
         let promise = Promise { method: &Method::GET, scheme: "http", authority, path };
         let core = &wire.link.core;
+        if core.is_shedding() {
+            return;
+        }
         let mut request = core.shared.requests.take_bare();
         request.promise(authority, path);
         // Refused: the stream or the connection is ending, and with it the page that needs the resource.
@@ -248,7 +258,7 @@ impl Driver {
             // below that there is room for certain.
             let unread = inbound.unread(cx) as u64;
             let limits = &config.limits.http2;
-            let may_send = live.tunnel.is_none()
+            let may_send = !live.is_tunnel
                 && !live.expects_continue
                 && !inbound.is_abandoned()
                 && unread * 2 < u64::from(limits.stream_window_bytes)

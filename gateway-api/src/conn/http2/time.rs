@@ -26,7 +26,7 @@ impl Driver {
         }
         loop {
             let timeouts = &wire.core().shared.config.timeouts;
-            let is_idle = self.live == 0 && self.machine.streams_live() == 0 && !self.is_draining;
+            let is_idle = self.live == 0 && self.machine.streams_live() == 0 && !self.machine.is_draining();
             let idle = is_idle.then(|| self.idle_since + Duration::from_millis(timeouts.idle_timeout_ms));
             let machine = self.machine.poll_timeout().map(|due| Instant::from_nanos((due + 1) * 1_000_000));
             let send = wire.stream.is_sending().then_some(self.send_deadline);
@@ -52,7 +52,6 @@ impl Driver {
                 self.end_late_handlers(&wire.link, now);
             } else if idle == Some(first) {
                 counters.timeouts_idle.up();
-                self.is_draining = true;
                 self.machine.drain(milliseconds(now));
             }
             loop {
