@@ -179,6 +179,10 @@ impl ByteStream for SocketStream {
         }
     }
 
+    fn abort_on_drop(&mut self) {
+        self.closing = Close::Abort;
+    }
+
     fn shutdown_write(&mut self) {
         let mut io = self.core.io.borrow_mut();
         let (driver, sockets) = io.parts();
