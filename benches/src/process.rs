@@ -15,12 +15,18 @@ pub fn cpu_time_ns(pid: u32) -> io::Result<u64> {
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         match fs::read_to_string(task?.path().join("schedstat")) {
             Ok(text) => sum += first_number(&text).unwrap_or(0),
-            // A thread may end while we read; its time then is missing from both readings.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return cpu_ticks_ns(pid),
+            // A thread may end while we read, before its file is opened or after. Its time is lost, as if it had ended
+            // a moment earlier.
+            Err(error) if error.kind() == io::ErrorKind::NotFound || is_ended(&error) => {}
             Err(error) => return Err(error),
         }
     }
     if sum == 0 { cpu_ticks_ns(pid) } else { Ok(sum) }
+}
+
+/// `ESRCH`: the thread that an open file of `/proc` tells of has ended.
+fn is_ended(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
 fn first_number(text: &str) -> Option<u64> {
@@ -78,6 +84,21 @@ pub fn family(pid: u32) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_that_end_while_it_reads_cost_no_error() {
+        let pid = std::process::id();
+        let end = std::time::Instant::now() + std::time::Duration::from_millis(300);
+        let churn = std::thread::spawn(move || {
+            while std::time::Instant::now() < end {
+                std::thread::spawn(|| {}).join().unwrap();
+            }
+        });
+        while !churn.is_finished() {
+            cpu_time_ns(pid).unwrap();
+        }
+        churn.join().unwrap();
+    }
 
     #[test]
     fn our_own_cpu_time_grows_and_memory_is_there() {

@@ -29,6 +29,12 @@ pub struct Limits {
     pub output_bytes_max: usize,
     /// Connections of one core; beyond it new ones are closed at once. 100,000 idle ones hold about 50 MiB.
     pub connections_max: usize,
+    /// Bytes of memory that the process may hold; beyond it new requests are answered 503 with `Retry-After`, their
+    /// connections end, HTTP/2 connections get a GOAWAY, and what runs goes on, until it is a sixteenth less. Pages of
+    /// files do not count, nor what the kernel holds for sockets. `None`, the default, is nine tenths of what the cgroups
+    /// of the process allow, or of the machine's memory where that is less: to refuse is better than to be killed.
+    /// `Some(u64::MAX)` is no limit. Looked at five times a second, while requests come.
+    pub process_bytes_max: Option<u64>,
     /// Threads that run blocking handlers, for the whole gateway. 64 hide 20 ms waits at 3,000 requests per second.
     pub blocking_threads_max: usize,
     /// Blocking requests that wait for a thread; beyond it 503 with `Retry-After`. 256: at 20 ms and 64 threads the
@@ -46,6 +52,7 @@ impl Default for Limits {
             body_buffer_bytes_max: 65_536,
             output_bytes_max: 262_144,
             connections_max: 100_000,
+            process_bytes_max: None,
             blocking_threads_max: 64,
             blocking_queue_max: 256,
         }

@@ -5,6 +5,7 @@ use crate::{
     conn::openings::Openings,
     counters::{GatewayCounters, Metrics},
     request::RequestPool,
+    shed::Shed,
 };
 use http::{HeaderName, HeaderValue, header};
 use ringgate_protocols::{
@@ -50,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) crew: Crew,
     pub(crate) counters: Arc<GatewayCounters>,
     pub(crate) metrics: Metrics,
+    shed: Arc<Shed>,
     /// No further request is taken on any connection: responses say `Connection: close`.
     pub(crate) draining: Cell<bool>,
     pub(crate) requests: RequestPool,
@@ -62,7 +64,7 @@ pub(crate) struct Shared {
 }
 
 impl Core {
-    pub(crate) fn new(handle: Handle, config: Config, crew: Crew, metrics: Metrics) -> Self {
+    pub(crate) fn new(handle: Handle, config: Config, crew: Crew, metrics: Metrics, shed: Arc<Shed>) -> Self {
         let mut config = config;
         // Body limits are kept where the application can change them for its own request.
         config.limits.protocol.body_bytes_max = u64::MAX;
@@ -75,6 +77,7 @@ impl Core {
             crew,
             counters,
             metrics,
+            shed,
             draining: Cell::new(false),
             requests: RequestPool::default(),
             heads: RefCell::default(),
@@ -128,6 +131,12 @@ impl Core {
             Some(state) => state,
             None => panic!("no application state of type {}: set it with App::state", type_name::<T>()),
         }
+    }
+
+    /// True while the process holds more memory than it may: what is new is refused.
+    #[inline]
+    pub(crate) fn is_shedding(&self) -> bool {
+        self.shared.shed.is_on(self.handle().now(), || self.shared.counters.sheddings.up())
     }
 
     pub(crate) fn add_states(&self, states: Vec<(TypeId, Rc<dyn Any>)>) {

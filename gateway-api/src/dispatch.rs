@@ -6,7 +6,7 @@ use crate::{
     core::Core,
     handler::{Handler, Kind, ResponseFuture},
     middleware::{self, Middleware},
-    request::Request,
+    request::{Request, RouteName},
     response::Response,
 };
 use http::{HeaderValue, Method, StatusCode, header};
@@ -32,7 +32,7 @@ pub(crate) struct Table {
 
 struct Route {
     /// As written; lives as long as the program, for stall reports and counters of any thread.
-    name: &'static &'static str,
+    name: &'static RouteName,
     known: [Option<Rc<Handler>>; KNOWN.len()],
     extensions: Vec<(Method, Rc<Handler>)>,
     any: Option<Rc<Handler>>,
@@ -85,6 +85,10 @@ impl Begun {
 /// The route number of paths that no route and no fallback answers.
 const NOT_FOUND: usize = 0;
 
+/// The route number of requests that are refused because the process holds too much memory. Their connection takes no
+/// further one.
+pub(crate) const SHED: usize = 1;
+
 impl Table {
     /// Makes an application ready.
     ///
@@ -99,10 +103,11 @@ impl Table {
             arounds: Vec::new(),
             is_fallback: true,
         };
-        let last = fallback.map_or(nothing, |entry| Entry { path: "fallback".to_owned(), ..entry });
+        let last = fallback.map_or_else(|| nothing.clone(), |entry| Entry { path: "fallback".to_owned(), ..entry });
         let mut table =
             Self { exact: HashMap::default(), tree: matchit::Router::new(), routes: Vec::new(), has_websocket: false };
-        table.routes.push(Route::new(last.below(&hooks, &arounds)));
+        table.routes.push(Route::new(NOT_FOUND, last.below(&hooks, &arounds)));
+        table.routes.push(Route::new(SHED, Entry { path: "shed".to_owned(), ..nothing }));
         entries.sort_by_key(|entry| entry.is_fallback);
         for entry in entries {
             let (path, number) = (entry.path.clone(), table.routes.len());
@@ -114,7 +119,7 @@ impl Table {
             if !path.contains(['{', '}']) {
                 table.exact.insert(path.into_bytes().into(), number);
             }
-            table.routes.push(Route::new(entry.below(&hooks, &arounds)));
+            table.routes.push(Route::new(number, entry.below(&hooks, &arounds)));
         }
         table.has_websocket = table.routes.iter().any(|route| route.websocket().is_some());
         (table, states)
@@ -156,10 +161,15 @@ impl Table {
         request: &mut Request,
         ready: &mut Option<Response>,
     ) -> (usize, Option<ResponseFuture>) {
+        if core.is_shedding() {
+            request.set_route(self.routes[SHED].name);
+            *ready = Some(shed(core));
+            return (SHED, None);
+        }
         let number = self.find(request);
         let route = &self.routes[number];
         request.set_route(route.name);
-        core.handle().set_activity(route.name);
+        core.handle().set_activity(route.name.text);
         let begun = catch_unwind(AssertUnwindSafe(|| route.begin(number, request, ready)));
         let future = begun.unwrap_or_else(|_| {
             *ready = Some(panicked(core));
@@ -189,7 +199,7 @@ impl Table {
         handler: &mut ResponseFuture,
         cx: &mut Context<'_>,
     ) -> Poll<Response> {
-        core.handle().set_activity(self.routes[route].name);
+        core.handle().set_activity(self.routes[route].name.text);
         let polled = catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx)));
         polled.unwrap_or_else(|_| Poll::Ready(panicked(core)))
     }
@@ -216,7 +226,7 @@ impl Table {
 }
 
 impl Route {
-    fn new(entry: Entry) -> Self {
+    fn new(number: usize, entry: Entry) -> Self {
         let Entry { path, methods, hooks, arounds, .. } = entry;
         let wrap = |handler: &Rc<Handler>| {
             arounds.iter().rev().fold(handler.clone(), |handler, around| middleware::wrap(around, handler))
@@ -242,7 +252,7 @@ impl Route {
         let parts = path.replace("{{", "").replace("}}", "");
         let parameters =
             parts.split(['{', '}']).skip(1).step_by(2).map(|name| name.trim_start_matches('*').into()).collect();
-        Self { name: interned(path), known, extensions, any, allow, hooks: hooks.into(), parameters }
+        Self { name: interned(path, number), known, extensions, any, allow, hooks: hooks.into(), parameters }
     }
 
     /// The handler of a method; HEAD falls back to GET (RFC 9110 section 9.3.2).
@@ -354,16 +364,19 @@ impl Route {
     }
 }
 
-/// The name of a route for the rest of the program. Kept once, however many cores, sites and connections have it: there are
-/// applications that are made for one connection.
-fn interned(name: String) -> &'static &'static str {
-    static NAMES: Mutex<Vec<&'static &'static str>> = Mutex::new(Vec::new());
+/// A route's name and number for the rest of the program. Kept once, however many cores, sites and connections have it:
+/// there are applications that are made for one connection.
+fn interned(text: String, number: usize) -> &'static RouteName {
+    static NAMES: Mutex<Vec<&'static RouteName>> = Mutex::new(Vec::new());
     let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    match names.binary_search_by(|known| (**known).cmp(&name)) {
+    match names.binary_search_by(|known| (known.text, known.number).cmp(&(text.as_str(), number))) {
         Ok(place) => names[place],
         Err(place) => {
-            let name: &'static str = String::leak(name);
-            names.insert(place, Box::leak(Box::new(name)));
+            let text = match names.iter().find(|known| known.text == text) {
+                Some(known) => known.text,
+                None => String::leak(text),
+            };
+            names.insert(place, Box::leak(Box::new(RouteName { text, number })));
             names[place]
         }
     }
@@ -371,6 +384,15 @@ fn interned(name: String) -> &'static &'static str {
 
 /// What `OPTIONS *` answers: methods that some resource may have (RFC 9110 section 9.3.7).
 const SERVER_WIDE: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// Refused before anything is done for it, hooks included.
+#[cold]
+fn shed(core: &Core) -> Response {
+    core.shared.counters.requests_shed.up();
+    Response::text("too busy\n")
+        .status(StatusCode::SERVICE_UNAVAILABLE)
+        .header_value(header::RETRY_AFTER, HeaderValue::from_static("1"))
+}
 
 fn panicked(core: &Core) -> Response {
     core.shared.counters.handler_panics.up();
@@ -415,7 +437,7 @@ mod tests {
         let (first, second) = (make(), make());
         assert_eq!(first.routes.len(), 3);
         for (one, other) in first.routes.iter().zip(&second.routes) {
-            assert!(std::ptr::eq(one.name, other.name), "{}", one.name);
+            assert!(std::ptr::eq(one.name, other.name), "{}", one.name.text);
         }
     }
 }

@@ -63,6 +63,33 @@ pub struct Features {
 }
 
 impl Features {
+    /// As bits, in the order of the fields.
+    pub(crate) const fn to_bits(self) -> u16 {
+        self.trailers as u16
+            | (self.early_hints as u16) << 1
+            | (self.push as u16) << 2
+            | (self.streaming as u16) << 3
+            | (self.full_duplex as u16) << 4
+            | (self.keep_alive as u16) << 5
+            | (self.multiplexed as u16) << 6
+            | (self.upgrade as u16) << 7
+            | (self.websocket as u16) << 8
+    }
+
+    pub(crate) const fn from_bits(bits: u16) -> Self {
+        Self {
+            trailers: bits & 1 != 0,
+            early_hints: bits & 1 << 1 != 0,
+            push: bits & 1 << 2 != 0,
+            streaming: bits & 1 << 3 != 0,
+            full_duplex: bits & 1 << 4 != 0,
+            keep_alive: bits & 1 << 5 != 0,
+            multiplexed: bits & 1 << 6 != 0,
+            upgrade: bits & 1 << 7 != 0,
+            websocket: bits & 1 << 8 != 0,
+        }
+    }
+
     /// Every feature by name, for a page that lists them.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, bool)> {
         [
@@ -107,4 +134,20 @@ pub enum TrailersForm {
     Sent,
     /// They are dropped: HTTP/1.0, a body of known length, or a client that did not say `TE: trailers`.
     Dropped,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_feature_has_a_bit_of_its_own() {
+        let features: Vec<Features> = (0..9).map(|bit| Features::from_bits(1 << bit)).collect();
+        for (bit, features) in features.iter().enumerate() {
+            let on: Vec<usize> =
+                features.iter().enumerate().filter(|(_, (_, is_on))| *is_on).map(|(place, _)| place).collect();
+            assert_eq!((on, features.to_bits()), (vec![bit], 1 << bit));
+        }
+        assert_eq!(Features::default().iter().count(), features.len());
+    }
 }

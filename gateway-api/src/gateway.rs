@@ -6,6 +6,7 @@ use crate::{
     core::Core,
     counters::Metrics,
     drain::{DrainReport, either},
+    shed::Shed,
     site::{self, Site},
     websocket::topic::{BROADCASTS_MAX, Broadcast},
 };
@@ -166,6 +167,7 @@ impl Gateway {
         let shared = Arc::new(Shared {
             factory: self.factory,
             crew: site::crew(&self.config),
+            shed: Shed::new(self.config.limits.process_bytes_max),
             config: self.config,
             metrics: Metrics::default(),
             drain_ms: AtomicU64::new(0),
@@ -229,6 +231,7 @@ struct Shared {
     factory: Arc<Factory>,
     config: Config,
     crew: Crew,
+    shed: Arc<Shed>,
     metrics: Metrics,
     /// Time for the drain, set before the cores are asked to stop.
     drain_ms: AtomicU64,
@@ -290,7 +293,7 @@ impl Shared {
     fn site(&self, handle: &Handle) -> io::Result<(Site, Vec<Address>)> {
         let make = || {
             let (config, crew, metrics) = (self.config.clone(), self.crew.clone(), self.metrics.clone());
-            Site::with_parts(handle, config, crew, metrics, |core| (self.factory)(core))
+            Site::with_parts(handle, config, crew, metrics, self.shed.clone(), |core| (self.factory)(core))
         };
         let site = catch_unwind(AssertUnwindSafe(make)).map_err(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);

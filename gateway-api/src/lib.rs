@@ -141,6 +141,7 @@ mod middleware;
 mod pipe;
 mod request;
 mod response;
+mod shed;
 mod site;
 mod stream;
 

@@ -9,6 +9,7 @@ use crate::{
     dispatch::Table,
     drain::{DrainReport, Registry, either},
     request::Link,
+    shed::Shed,
     websocket::{hub::Hub, topic::Broadcast},
 };
 use ringgate_runtime::{
@@ -21,9 +22,10 @@ use ringgate_runtime::{
 use std::{
     cell::{Cell, RefCell},
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
     io,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -68,8 +70,8 @@ impl Site {
     /// When paths of the application contradict each other.
     #[must_use]
     pub fn new(handle: &Handle, config: Config, factory: impl FnOnce(&Core) -> App) -> Self {
-        let crew = crew(&config);
-        Self::with_parts(handle, config, crew, Metrics::default(), factory)
+        let (crew, shed) = (crew(&config), Shed::new(config.limits.process_bytes_max));
+        Self::with_parts(handle, config, crew, Metrics::default(), shed, factory)
     }
 
     pub(crate) fn with_parts(
@@ -77,9 +79,10 @@ impl Site {
         config: Config,
         crew: Crew,
         metrics: Metrics,
+        shed: Arc<Shed>,
         factory: impl FnOnce(&Core) -> App,
     ) -> Self {
-        let core = Core::new(handle.clone(), config, crew, metrics);
+        let core = Core::new(handle.clone(), config, crew, metrics, shed);
         let (table, states) = Table::new(factory(&core));
         core.add_states(states);
         let inner = Inner { core, table: Rc::new(table), registry: Rc::default(), listeners: RefCell::default() };
@@ -165,7 +168,6 @@ impl Site {
             peer,
             local,
             promises_left: Cell::default(),
-            waker: RefCell::default(),
             is_finished: Cell::new(false),
         });
         let member = self.inner.registry.enter(link.clone());
@@ -178,8 +180,13 @@ impl Site {
     /// executor's stream. A drain lets it finish, and cannot cut it.
     pub async fn serve<S: ByteStream>(&self, stream: S, peer: Option<Address>, local: Option<Address>) {
         self.core().shared.counters.connections_accepted.up();
-        let (_, connection) = self.connection(stream, peer, local.map(Rc::new));
-        connection.await;
+        let (place, connection) = self.connection(stream, peer, local.map(Rc::new));
+        let mut connection = std::pin::pin!(connection);
+        poll_fn(|cx| {
+            self.inner.registry.remember(place, cx);
+            connection.as_mut().poll(cx)
+        })
+        .await;
     }
 
     /// Stops accepting, ends idle connections, lets running exchanges finish with `Connection: close`, and cuts what
@@ -237,8 +244,8 @@ mod tests {
             let listener = handle.listen(&"127.0.0.1:0".parse().unwrap()).unwrap();
             let stream = handle.connect(&listener.local_address().unwrap().unwrap()).await.unwrap();
             let (_, connection) = site.connection(stream, None, None);
-            assert!(size_of_val(&connection) <= 224, "the future has {} bytes", size_of_val(&connection));
-            assert!(size_of::<Link>() <= 80);
+            assert!(size_of_val(&connection) <= 168, "the future has {} bytes", size_of_val(&connection));
+            assert!(size_of::<Link>() <= 56);
         });
     }
 }

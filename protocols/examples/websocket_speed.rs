@@ -7,10 +7,13 @@ use std::time::Instant;
 
 use ringgate_protocols::limits::WebSocketLimits;
 use ringgate_protocols::scan::mask;
+use ringgate_protocols::scan::utf8::Kernel;
 use ringgate_protocols::websocket::connection::Connection;
 use ringgate_protocols::websocket::deflate::{Parameters, Pool};
 use ringgate_protocols::websocket::event::{Environment, Event};
+use ringgate_protocols::websocket::mask::Mask;
 use ringgate_protocols::websocket::message::Kind;
+use ringgate_protocols::websocket::utf8::Validator;
 
 const BLOCK: usize = 65_536;
 const ROUNDS: usize = 41;
@@ -27,6 +30,25 @@ fn medians(tasks: &mut [(&str, &mut dyn FnMut())], times: u32) -> Vec<f64> {
     }
     seen.iter_mut().for_each(|times| times.sort_by(f64::total_cmp));
     seen.iter().map(|times| times[ROUNDS / 2]).collect()
+}
+
+/// Texts as people write them, from those that are nearly ASCII to those that have none.
+const TEXTS: [(&str, &str); 7] = [
+    ("ASCII", "The quick brown fox jumps over the lazy dog. "),
+    ("umlauts and emoji", "Übergrößenträger kauft käse, 12.50 € 🦀 "),
+    ("umlauts and emoji, dense", "Äöüß🦀ÄÖÜ🎉éèê€🚀 "),
+    ("Cyrillic", "Съешь же ещё этих мягких французских булок, да выпей чаю. "),
+    ("Chinese", "視野無限廣，窗外有藍天。我能吞下玻璃而不伤身体。"),
+    ("Korean", "키스의 고유조건은 입술끼리 만나야 하고 특별한 기술은 필요치 않다. "),
+    ("emoji", "🦀🎉🚀👩‍💻🇪🇺"),
+];
+
+/// `length` bytes of `text` over and over, and not a cut character at the end.
+fn repeated(text: &str, length: usize) -> Vec<u8> {
+    let mut bytes: Vec<u8> = text.bytes().cycle().take(length).collect();
+    let end = std::str::from_utf8(&bytes).map_or_else(|error| error.valid_up_to(), str::len);
+    bytes[end..].fill(b' ');
+    bytes
 }
 
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -70,9 +92,6 @@ fn eat(socket: &mut Connection, source: &[u8], input: &mut [u8], pool: &mut Pool
 fn main() {
     let key = [0x37, 0xfa, 0x21, 0x3d];
     let ascii = vec![b'a'; BLOCK];
-    let mixed: Vec<u8> = "Übergrößenträger kauft käse, 12.50 € 🦀 ".bytes().cycle().take(BLOCK - 40).collect();
-    let end = std::str::from_utf8(&mixed).map_or_else(|error| error.valid_up_to(), str::len);
-    let mixed = &mixed[..end];
     let (mut target, mut bytes, mut other) = (vec![0; BLOCK], ascii.clone(), ascii.clone());
     let times = medians(
         &mut [
@@ -86,10 +105,30 @@ fn main() {
     println!("  unmask in place          {:6.0} ns, {:4.0} % of memcpy", times[1], 100.0 * times[0] / times[1]);
     println!("  unmask, highest bits     {:6.0} ns, {:4.0} % of memcpy", times[2], 100.0 * times[0] / times[2]);
 
+    for (name, text) in TEXTS {
+        // The key is none, so that the bytes are the same every time.
+        let mut bytes = repeated(text, BLOCK);
+        for way in Kernel::all().map(Some).chain([None]) {
+            let times = medians(
+                &mut [
+                    ("memcpy", &mut || black_box(&mut target[..]).copy_from_slice(black_box(&ascii))),
+                    ("judge", &mut || {
+                        let judged =
+                            Validator::default().feed_masked_by(way, black_box(&mut bytes), &mut Mask::default());
+                        assert_eq!(judged, Ok(()));
+                    }),
+                ],
+                200,
+            );
+            let way = way.map_or("two looks", Kernel::name);
+            println!("  judge {name:24} {way:9} {:6.0} ns, {:4.0} % of memcpy", times[1], 100.0 * times[0] / times[1]);
+        }
+    }
+
     let (mut pool, mut scratch) = (Pool::default(), Vec::new());
-    for (name, first, payload) in
-        [("binary", 0x82, &ascii[..]), ("text, ASCII", 0x81, &ascii[..]), ("text, 15 % not ASCII", 0x81, mixed)]
-    {
+    let payloads = TEXTS.map(|(name, text)| (name, 0x81, repeated(text, BLOCK)));
+    for (name, first, payload) in [("binary", 0x82, ascii.clone())].iter().chain(&payloads) {
+        let (first, payload) = (*first, &payload[..]);
         // The copy that restores the input is measured as well, and taken off.
         let source = frame(first, payload);
         let (mut input, mut copy) = (source.clone(), source.clone());
@@ -102,7 +141,7 @@ fn main() {
             200,
         );
         let own = times[1] - times[0];
-        println!("  machine, {name:21} {own:6.0} ns, {:4.0} % of memcpy", 100.0 * times[0] / own);
+        println!("  machine, {name:24} {own:6.0} ns, {:4.0} % of memcpy", 100.0 * times[0] / own);
     }
 
     for (bytes, count) in [(16, 64), (64, 64), (125, 64)] {

@@ -20,6 +20,24 @@ fn kinds(frames: &[Sent]) -> Vec<u8> {
 }
 
 #[test]
+fn a_reset_is_told_as_long_as_bytes_wait_to_be_sent() {
+    for waits in [true, false] {
+        let mut talk = Talk::new();
+        talk.feed(&get(1)).unwrap();
+        let key = talk.key(1);
+        talk.connection.send_response(&mut talk.out, key, StatusCode::OK, [], false).unwrap();
+        talk.connection.offer(&mut talk.out, key, 100_000, true).unwrap();
+        talk.connection.stream_done(key);
+        if !waits {
+            talk.feed(&[window_update(0, 100_000), window_update(1, 100_000)].concat()).unwrap();
+            while talk.connection.next_data(&mut talk.out, 100_000).is_some() {}
+        }
+        assert_eq!(talk.feed(&rst(1)).unwrap().len(), usize::from(waits));
+        assert_eq!(talk.connection.streams_live(), 0);
+    }
+}
+
+#[test]
 fn h2_01_preface_and_settings_come_first_from_both_sides() {
     let mut talk = Talk::fresh(Http2Limits::default());
     assert_eq!(kinds(&talk.sent()), [SETTINGS, WINDOW_UPDATE]);

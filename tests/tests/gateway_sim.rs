@@ -69,6 +69,13 @@ fn default_timeouts_take_no_real_time() {
         let mut wire = server.wire();
         wire.say(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         near(lasts(server, &mut *wire), 5_000);
+        // A head that has begun and stands.
+        let mut client = server.connect_http2();
+        client.round_trip();
+        client.wire.say(&frame(kind::HEADERS, 0, 1, b"\x82"));
+        let begun = server.now_ms();
+        assert_eq!(client.rest(), Some((0, code::ENHANCE_YOUR_CALM)), "R-01");
+        near(server.now_ms() - begun, 2_000);
         // Half of a preface is half of a head.
         let mut wire = server.wire();
         wire.say(b"PRI * HTTP/2.0\r\n");
@@ -76,6 +83,56 @@ fn default_timeouts_take_no_real_time() {
         assert_eq!((server.count("timeouts_idle"), server.count("timeouts_body")), (2, 1));
     });
     assert!(real.elapsed() < Duration::from_secs(60), "it took {:?}", real.elapsed());
+}
+
+/// Behind an answer the rest of the body has its time, then the next head has its own, with its least rate, or
+/// else the connection is idle like any other.
+#[test]
+fn each_wait_behind_an_unread_body_has_its_own_time() {
+    let nothing = |_: &mut Config| {};
+    in_every_world(app, nothing, wide, |server| {
+        let near = |milliseconds: u64, expected: u64| {
+            assert!((expected - 50..expected + 3_000).contains(&milliseconds), "{milliseconds} for {expected}");
+        };
+        for target in ["/now", "/later"] {
+            let begin = || {
+                let mut client = server.connect();
+                let head = format!("POST {target} HTTP/1.1\r\nhost: a\r\ncontent-length: 60\r\n\r\nabc");
+                client.wire.say(head.as_bytes());
+                assert_eq!(client.answer(false).status, 200);
+                client
+            };
+            near(lasts(server, &mut begin().wire), 10_000);
+            // It may stand for longer than a head may.
+            let mut client = begin();
+            server.pass(6_000);
+            client.wire.say(&[b'd'; 57]);
+            near(lasts(server, &mut client.wire), 75_000);
+            let mut client = begin();
+            server.pass(6_000);
+            client.wire.say(&[b'd'; 57]);
+            server.pass(30_000);
+            client.wire.say(b"GET /now HT");
+            near(lasts(server, &mut client.wire), 2_000);
+            // The head comes with the end of the body.
+            let mut client = begin();
+            server.pass(6_000);
+            client.wire.say(&[&[b'd'; 57], &b"GET /now HT"[..]].concat());
+            near(lasts(server, &mut client.wire), 2_000);
+            // Fast enough for the rate, too slow for the whole.
+            let mut client = begin();
+            client.wire.say(&[&[b'd'; 57], &b"GET /now HTTP/1.1\r\nhost: a\r\nx: "[..]].concat());
+            let begun = server.now_ms();
+            for _ in 0..9 {
+                server.pass(1_000);
+                client.wire.say(&[b'x'; 600]);
+            }
+            assert_eq!(client.answer(false).status, 408);
+            near(server.now_ms() - begun, 10_000);
+        }
+        // A body for each target did not come to its end.
+        assert_eq!((server.count("timeouts_header"), server.count("timeouts_body")), (6, 2));
+    });
 }
 
 #[test]

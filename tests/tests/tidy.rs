@@ -53,6 +53,7 @@ const HOUSES: &[House] = &[
             (&["conn::input"], 0),
             // The text that heads begin with: a core keeps it for all its connections.
             (&["conn::openings"], 0),
+            (&["shed"], 0),
             (&["pipe"], 1),
             (&["stream"], 1),
             (&["body"], 2),
@@ -212,6 +213,7 @@ const UNSAFE: &[&str] = &[
     "runtime/src/task/",
     "runtime/src/driver/uring/",
     "runtime/src/executor/core.rs",
+    "runtime/src/sys/memory.rs",
     "runtime/src/sys/policy.rs",
     "runtime/src/sys/ticks.rs",
 ];

@@ -30,8 +30,8 @@ pub(crate) fn begin(run: Arc<SocketFn>, mut socket: CoreSocket) -> Result<Conver
     let line = Arc::new(Line::default());
     let request = socket.take_request();
     let job = request.as_ref().and_then(Request::job);
-    let request = request.map(|request| request.copy_for_thread());
-    let (door, number) = Core::of(&core, socket.shared());
+    let (door, number) = (Core::of(&core), SocketNumber::of(&core, socket.shared()));
+    let request = request.map(|request| request.copy_for_thread(&door));
     let mirror = WebSocket::new(&socket, request, line.clone(), door, number.get());
     let conversation = move || {
         let _job = job;

@@ -25,6 +25,7 @@ use std::{
 /// wait for itself.
 ///
 /// What belongs to tasks of the core has no mirror: its executor, and the application's state, which need not be `Send`.
+/// What threads are to share is captured by their handlers.
 /// ```
 /// use ringgate::{App, blocking};
 /// fn count(mut socket: blocking::WebSocket) {
@@ -40,8 +41,8 @@ pub struct Core {
 }
 
 impl Core {
-    /// The core's handle for threads, and a number for a socket of it.
-    pub(super) fn of(core: &OwnCore, socket: &Rc<Socket>) -> (Self, SocketNumber) {
+    /// The core's handle for threads.
+    pub(super) fn of(core: &OwnCore) -> Self {
         let sockets = core.shared.extension(Sockets::default);
         let known = sockets.knob.borrow().upgrade();
         let knob = known.unwrap_or_else(|| {
@@ -52,10 +53,7 @@ impl Core {
             *sockets.knob.borrow_mut() = Arc::downgrade(&knob);
             knob
         });
-        let number = sockets.next.get();
-        sockets.next.set(number + 1);
-        sockets.known.borrow_mut().insert(number, Rc::downgrade(socket));
-        (Self { knob }, SocketNumber { number, sockets })
+        Self { knob }
     }
 
     /// This core's number, from 0.
@@ -206,6 +204,14 @@ pub(super) struct SocketNumber {
 }
 
 impl SocketNumber {
+    pub(super) fn of(core: &OwnCore, socket: &Rc<Socket>) -> Self {
+        let sockets = core.shared.extension(Sockets::default);
+        let number = sockets.next.get();
+        sockets.next.set(number + 1);
+        sockets.known.borrow_mut().insert(number, Rc::downgrade(socket));
+        Self { number, sockets }
+    }
+
     pub(super) fn get(&self) -> u64 {
         self.number
     }

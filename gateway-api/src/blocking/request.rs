@@ -1,20 +1,21 @@
 //! A request on a thread of the crew.
 
 use crate::{
-    blocking::body::Body,
-    features::{Features, HintsForm, Protocol},
-    request::{header_map, value_in_query},
+    blocking::{body::Body, core::Core},
+    features::{Features, HintsForm, Protocol, PushForm},
+    request::{Values, header_map, value_in_query},
 };
 use http::{HeaderMap, HeaderValue, Method};
 use ringgate_protocols::{http::head::Head, span::Span};
 use ringgate_runtime::net::Address;
 use std::{
-    any::{Any, TypeId},
+    any::TypeId,
     borrow::Cow,
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
+        mpsc::{SyncSender, sync_channel},
     },
     task::Waker,
     time::Duration,
@@ -22,6 +23,20 @@ use std::{
 
 /// A request on a thread of the crew: the mirror of the async `Request`. The head is a copy, so that it can leave the
 /// core; the body comes through a bounded pipe.
+///
+/// What belongs to tasks of the core has no mirror: its executor, and the application's state, which need not be `Send`.
+/// What threads are to share is captured by their handlers:
+/// ```
+/// use ringgate::{App, blocking};
+/// use std::sync::{Arc, Mutex};
+/// let visitors = Arc::new(Mutex::new(Vec::new()));
+/// let app = App::new().route("/visit/{name}", move |request: blocking::Request| {
+///     let mut visitors = visitors.lock().unwrap();
+///     visitors.push(request.param("name").unwrap_or_default().into_owned());
+///     format!("number {}\n", visitors.len())
+/// });
+/// # let _ = app;
+/// ```
 pub struct Request {
     pub(crate) head: Head,
     pub(crate) bytes: Vec<u8>,
@@ -29,7 +44,7 @@ pub struct Request {
     pub(crate) time_left: Option<Duration>,
     pub(crate) route: Option<&'static str>,
     pub(crate) parameters: Vec<(Box<str>, String)>,
-    pub(crate) values: Vec<(TypeId, Arc<dyn Any + Send + Sync>)>,
+    pub(crate) values: Values,
     pub(crate) peer: Option<Address>,
     pub(crate) local: Option<Address>,
     pub(crate) body: Body,
@@ -40,13 +55,46 @@ pub struct Request {
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     pub(crate) disconnected: AtomicBool,
-    pub(crate) hints: Mutex<Hints>,
+    /// Made when it is asked for.
+    pub(crate) core: OnceLock<Core>,
+    asked: Mutex<Asked>,
 }
 
+/// What a thread wants of the core.
 #[derive(Debug, Default)]
-pub(crate) struct Hints {
+pub(crate) struct Asked {
     pub(crate) links: Vec<HeaderValue>,
+    pub(crate) pushes: Vec<(String, SyncSender<PushForm>)>,
+    pub(crate) core: bool,
+    /// Set by the thread; for the hooks behind it.
+    pub(crate) values: Values,
     pub(crate) waker: Option<Waker>,
+    /// The response has begun, or nobody will see one.
+    is_over: bool,
+}
+
+impl Line {
+    /// Every change is complete before a call that could panic, so a poisoned lock is still good.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks, and wakes the core to attend to it.
+    fn ask<T>(&self, ask: impl FnOnce(&mut Asked) -> T) -> T {
+        let mut asked = self.lock();
+        let answer = ask(&mut asked);
+        let waker = asked.waker.take();
+        drop(asked);
+        waker.into_iter().for_each(Waker::wake);
+        answer
+    }
+
+    /// Nothing is done for the exchange any more; who waits for it is told.
+    pub(crate) fn end(&self) {
+        let mut asked = self.lock();
+        asked.is_over = true;
+        asked.pushes.clear();
+    }
 }
 
 impl Request {
@@ -166,22 +214,63 @@ impl Request {
         self.time_left
     }
 
-    /// The value of type `T` kept with this request by a middleware.
+    /// The core this request is on: its topics and counters. Blocks when it is asked for the first time.
+    ///
+    /// ```
+    /// use ringgate::{App, blocking, post};
+    /// fn announce(mut request: blocking::Request) -> std::io::Result<String> {
+    ///     let news = std::io::read_to_string(request.body_mut())?;
+    ///     let heard = request.core().topic("news").publish(news);
+    ///     Ok(format!("{heard} sockets of this core have it\n"))
+    /// }
+    /// # let _ = App::new().route("/announce", post(announce));
+    /// ```
+    #[must_use]
+    pub fn core(&self) -> &Core {
+        if self.line.core.get().is_none() {
+            self.line.ask(|asked| asked.core = true);
+        }
+        self.line.core.wait()
+    }
+
+    /// Keeps a value with this request, one per type: hooks behind the handler can ask for it.
+    pub fn set_value<T: Send + Sync + 'static>(&self, value: T) {
+        let values = &mut self.line.lock().values;
+        values.retain(|(id, _)| *id != TypeId::of::<T>());
+        values.push((TypeId::of::<T>(), Arc::new(value)));
+    }
+
+    /// The value of type `T` kept with this request.
     #[must_use]
     pub fn value<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        let found = self.values.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
+        let ours = self.line.lock();
+        let found = ours.values.iter().chain(&self.values).find(|(id, _)| *id == TypeId::of::<T>())?;
         found.1.clone().downcast().ok()
     }
 
     /// Tells the client early what the response will link to. What cannot go out as 103 becomes `Link` fields of the
     /// final response; the answer says which.
     pub fn early_hints(&self, links: impl IntoIterator<Item = HeaderValue>) -> HintsForm {
-        let mut hints = self.line.hints.lock().unwrap_or_else(PoisonError::into_inner);
-        hints.links.extend(links);
-        let waker = hints.waker.take();
-        drop(hints);
-        waker.into_iter().for_each(Waker::wake);
-        if self.features.early_hints { HintsForm::Interim } else { HintsForm::LinkField }
+        self.line.ask(|asked| match asked.is_over {
+            true => HintsForm::Dropped,
+            false => {
+                asked.links.extend(links);
+                if self.features.early_hints { HintsForm::Interim } else { HintsForm::LinkField }
+            }
+        })
+    }
+
+    /// Sends the client what it will ask for next: the response to `GET path`, made by this application's own handler,
+    /// or else an early hint to fetch it. Blocks until the core has said which. See
+    /// [`Request::push`](crate::Request::push).
+    pub fn push(&self, path: &str) -> PushForm {
+        let (answer, form) = sync_channel(1);
+        self.line.ask(|asked| {
+            if !asked.is_over {
+                asked.pushes.push((path.to_owned(), answer));
+            }
+        });
+        form.recv().unwrap_or(PushForm::Hinted(HintsForm::Dropped))
     }
 
     /// Whether the client went away, or the gateway gave the exchange up: nobody will see the response.

@@ -1,7 +1,12 @@
 //! A blocking handler, seen from the core: a future like any other.
 
 use crate::{
-    blocking::{body::Body, request, response::Portable},
+    blocking::{
+        body::Body,
+        core::Core,
+        request::{self, Line},
+        response::Portable,
+    },
     request::Request,
     response::Response,
 };
@@ -11,22 +16,50 @@ use std::{
     future::{Future, poll_fn},
     panic::resume_unwind,
     pin::pin,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
+    task::Waker,
 };
 
 /// A function of the crew.
 pub(crate) type BlockingFn = dyn Fn(request::Request) -> Portable + Send + Sync;
 
-/// Tells the thread that nobody waits any more, unless the answer was taken.
-struct Gone {
-    line: Arc<request::Line>,
+/// The core's end of the line.
+struct CoreEnd {
+    line: Arc<Line>,
+    request: Request,
     answered: bool,
 }
 
-impl Drop for Gone {
+impl CoreEnd {
+    /// Does what the thread has asked for. Without a waker it has asked for the last time.
+    fn attend(&self, waker: Option<&Waker>) {
+        let mut asked = self.line.lock();
+        if !asked.links.is_empty() {
+            self.request.early_hints(asked.links.drain(..));
+        }
+        for (path, answer) in asked.pushes.drain(..) {
+            let _ = answer.try_send(self.request.push(&path));
+        }
+        if asked.core {
+            self.line.core.get_or_init(|| Core::of(self.request.core()));
+        }
+        if waker.is_none() {
+            std::mem::take(&mut asked.values).into_iter().for_each(|value| self.request.keep_value(value));
+        }
+        asked.waker = waker.cloned();
+    }
+}
+
+impl Drop for CoreEnd {
+    /// Tells the thread that nobody waits any more, unless the answer was taken.
     fn drop(&mut self) {
         if !self.answered {
             self.line.disconnected.store(true, Ordering::Release);
+        }
+        self.line.end();
+        // Whoever still has the request may ask for the core later.
+        if Arc::strong_count(&self.line) > 1 {
+            self.line.core.get_or_init(|| Core::of(self.request.core()));
         }
     }
 }
@@ -42,12 +75,11 @@ pub(crate) fn full(counters: &crate::counters::GatewayCounters) -> Response {
 /// Runs `handler` on the crew. Dropping the future makes `is_disconnected` true; a job not yet begun is not run.
 pub(crate) async fn run(handler: Arc<BlockingFn>, mut request: Request) -> Response {
     let core = request.core().clone();
-    let head = request.share();
-    let line = Arc::new(request::Line::default());
-    let copy = head.copy(line.clone(), std::mem::take(request.body_mut()));
+    let line = Arc::<Line>::default();
+    let body = std::mem::take(request.body_mut());
+    let copy = request.copy(line.clone(), body);
     let job = request.job();
-    drop(request);
-    let mut gone = Gone { line, answered: false };
+    let mut end = CoreEnd { line, request, answered: false };
     let work = move || {
         let _job = job;
         handler(copy)
@@ -59,19 +91,13 @@ pub(crate) async fn run(handler: Arc<BlockingFn>, mut request: Request) -> Respo
     let mut offloaded = pin!(offloaded);
     let done = poll_fn(|cx| {
         let done = offloaded.as_mut().poll(cx);
-        let mut hints = gone.line.hints.lock().unwrap_or_else(PoisonError::into_inner);
-        if !hints.links.is_empty() {
-            head.early_hints(hints.links.drain(..));
-        }
-        if done.is_pending() {
-            hints.waker = Some(cx.waker().clone());
-        }
+        end.attend(done.is_pending().then_some(cx.waker()));
         done
     });
     let done = done.await;
     match done {
         Ok(response) => {
-            gone.answered = true;
+            end.answered = true;
             response.into_response()
         }
         // The driver contains it again, counts it, and answers 500.
@@ -80,13 +106,16 @@ pub(crate) async fn run(handler: Arc<BlockingFn>, mut request: Request) -> Respo
 }
 
 impl Request {
-    /// A copy without a body that can leave the core.
-    pub(crate) fn copy_for_thread(&self) -> request::Request {
-        self.copy(Arc::default(), crate::body::Body::default())
+    /// A copy without a body that can leave the core. Nothing can be done for its exchange any more.
+    pub(crate) fn copy_for_thread(&self, core: &Core) -> request::Request {
+        let line = Arc::<Line>::default();
+        line.core.get_or_init(|| core.clone());
+        line.end();
+        self.copy(line, crate::body::Body::default())
     }
 
     /// A copy that can leave the core.
-    fn copy(&self, line: Arc<request::Line>, body: crate::body::Body) -> request::Request {
+    fn copy(&self, line: Arc<Line>, body: crate::body::Body) -> request::Request {
         let (head, bytes) = self.copy_head();
         let length = body.length();
         request::Request {

@@ -135,20 +135,19 @@ impl Exchange {
         core.handle().recycle_send_buf(std::mem::take(&mut self.buf));
         let limits = &core.shared.config.limits.protocol;
         wire.has_served = true;
-        match then {
-            Then::KeepAlive => {
-                wire.allow(core.shared.config.timeouts.idle_timeout_ms);
-                Flow::Wait
-            }
-            Then::Drain => match machine.begin_drain(limits) {
-                Drain::Done | Drain::Reading => {
-                    wire.allow(core.shared.config.timeouts.header_timeout_ms);
-                    Flow::Wait
-                }
-                Drain::Close(_) => Flow::Close,
-            },
-            Then::Close(_) | Then::Switch => Flow::Close,
+        let timeouts = &core.shared.config.timeouts;
+        let drain = match then {
+            Then::KeepAlive => Drain::Done,
+            Then::Drain => machine.begin_drain(limits),
+            Then::Close(reason) => Drain::Close(reason),
+            Then::Switch => return Flow::Close,
+        };
+        match drain {
+            Drain::Done => wire.allow(timeouts.idle_timeout_ms),
+            Drain::Reading => wire.allow(timeouts.header_timeout_ms),
+            Drain::Close(_) => return Flow::Close,
         }
+        Flow::Wait
     }
 
     async fn converse<S: ByteStream>(&mut self, wire: &mut Wire<S>, machine: &mut Connection) -> Result<Then, End> {

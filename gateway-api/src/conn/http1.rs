@@ -9,7 +9,7 @@ use crate::{
         wire::Wire,
     },
     core::Core,
-    dispatch::{Begun, Outcome},
+    dispatch::{Begun, Outcome, SHED},
     features::Features,
     request::Request,
     websocket::upgrade::Upgrade,
@@ -60,21 +60,42 @@ pub(crate) enum Flow {
 
 /// Serves a connection until it ends. Between requests this future holds the socket and the timer, and nothing else:
 /// a machine at rest is as good as a new one, and what a running exchange needs is boxed and exists as long as it runs.
-pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>) -> Next {
-    let mut kept: Option<Box<Connection>> = None;
-    loop {
-        let mut flow = poll_fn(|cx| poll_kept(wire, &mut kept, cx)).await;
-        if let Flow::Exchange(exchange) = flow {
-            let mut machine = kept.take().unwrap_or_default();
-            flow = Box::pin(exchange.run(wire, &mut machine)).await;
-            kept = (!machine.is_idle()).then_some(machine);
+///
+/// Not an `async fn`, which would hold its argument twice, and nothing of a round's outcome is alive while the next one is
+/// awaited: idle connections are counted in bytes.
+#[expect(clippy::manual_async_fn, reason = "see above")]
+pub(crate) fn serve<S: ByteStream>(wire: &mut Wire<S>) -> impl Future<Output = Next> + use<'_, S> {
+    async move {
+        let mut kept: Option<Box<Connection>> = None;
+        loop {
+            let exchange = match poll_fn(|cx| poll_kept(wire, &mut kept, cx)).await {
+                Flow::Exchange(exchange) => exchange,
+                flow => match flow.next() {
+                    Some(next) => return next,
+                    None => continue,
+                },
+            };
+            let machine = kept.get_or_insert_default();
+            let next = Box::pin(exchange.run(wire, machine)).await.next();
+            if machine.is_idle() {
+                kept = None;
+            }
+            if let Some(next) = next {
+                return next;
+            }
         }
-        match flow {
-            Flow::Close => return Next::Close,
-            Flow::Gone => return Next::Gone,
-            Flow::Upgrade(upgrade) => return Next::Upgrade(upgrade),
-            Flow::Http2(upgraded) => return Next::Http2(upgraded),
-            Flow::Wait | Flow::Full | Flow::Exchange(_) => {}
+    }
+}
+
+impl Flow {
+    /// What becomes of the socket, if HTTP/1 is done with it.
+    fn next(self) -> Option<Next> {
+        match self {
+            Self::Close => Some(Next::Close),
+            Self::Gone => Some(Next::Gone),
+            Self::Upgrade(upgrade) => Some(Next::Upgrade(upgrade)),
+            Self::Http2(upgraded) => Some(Next::Http2(upgraded)),
+            Self::Wait | Self::Full | Self::Exchange(_) => None,
         }
     }
 }
@@ -128,7 +149,6 @@ fn poll_round<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &
 
 /// Nothing to read: the connection waits, until the deadline or a drain.
 fn poll_quiet<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut Context<'_>) -> Poll<Flow> {
-    wire.leave_waker(cx);
     let is_idle = machine.is_idle() && wire.input.is_empty();
     if is_idle && wire.core().shared.draining.get() {
         // Nothing is unread that could cost the peer its last response: no need for stages.
@@ -145,6 +165,10 @@ fn poll_quiet<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &
     }
     if is_idle {
         counters.timeouts_idle.up();
+        return Poll::Ready(Flow::Close);
+    }
+    if machine.is_draining() {
+        counters.timeouts_body.up();
         return Poll::Ready(Flow::Close);
     }
     counters.timeouts_header.up();
@@ -171,7 +195,7 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
     let limits = &core.shared.config.limits;
     let mut buf = core.handle().take_send_buf();
     let mut request = core.shared.requests.take();
-    let was_idle = machine.is_idle();
+    let before = Stance::of(machine);
     let mut has_answered = false;
     let flow = loop {
         if buf.len() > limits.output_bytes_max {
@@ -211,6 +235,9 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
         }
         let mut ready = None;
         let (route, future) = wire.table.begin_into(&core, &mut request, &mut ready);
+        if route == SHED {
+            machine.close_after_response();
+        }
         if let Some(future) = future {
             let mut begun = Begun { route, outcome: Outcome::Pending(future) };
             // Without a body to read it may well be ready at once, and then costs no more than an inline one.
@@ -247,7 +274,7 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
     };
     wire.send(buf);
     core.shared.requests.give(request);
-    set_deadline(wire, machine, was_idle, has_answered);
+    set_deadline(wire, machine, before, has_answered);
     flow
 }
 
@@ -273,23 +300,49 @@ fn switch_to_http2(
     Some(settings)
 }
 
-/// Idle from now on, or in a head that began now; a head that goes on, and the first one since accept, keep their time.
-fn set_deadline<S: ByteStream>(wire: &mut Wire<S>, machine: &Connection, was_idle: bool, has_answered: bool) {
+/// What a connection waits for between two answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stance {
+    /// A request.
+    Idle,
+    /// The rest of a body that nobody read.
+    Draining,
+    /// The rest of a head.
+    Head,
+}
+
+impl Stance {
+    fn of(machine: &Connection) -> Self {
+        match machine.is_idle() {
+            true => Self::Idle,
+            false if machine.is_draining() => Self::Draining,
+            false => Self::Head,
+        }
+    }
+}
+
+/// Each stance has its time from when it begins. The first head since accept has it from then on.
+fn set_deadline<S: ByteStream>(wire: &mut Wire<S>, machine: &Connection, before: Stance, has_answered: bool) {
     let timeouts = &wire.link.core.shared.config.timeouts;
     let (idle, header) = (timeouts.idle_timeout_ms, timeouts.header_timeout_ms);
+    let stance = Stance::of(machine);
+    // Whatever it waits for now, it is another request's.
+    let is_next = has_answered || (before == Stance::Draining && stance != before);
     wire.has_served |= has_answered;
-    // The request in whose middle this round began has ended: what was left of its body is thrown away.
-    let has_drained = machine.is_idle() && !was_idle;
     // After stray line ends, which are counted, the machine is idle and not at rest.
-    wire.is_at_rest = machine.is_idle() && (has_answered || has_drained);
-    match (machine.is_idle(), has_answered || has_drained) {
-        (true, true) => wire.allow(idle),
-        (false, true) => wire.allow(header),
-        (false, false) if was_idle && wire.has_served => wire.allow(header),
-        _ => {}
+    wire.is_at_rest = is_next && stance == Stance::Idle;
+    if !is_next && stance == before {
+        return;
     }
-    if !machine.is_idle() && (was_idle || has_answered) {
-        wire.begin_head();
+    match stance {
+        Stance::Idle => wire.allow(idle),
+        Stance::Draining => wire.allow(header),
+        Stance::Head => {
+            if wire.has_served {
+                wire.allow(header);
+            }
+            wire.begin_head();
+        }
     }
 }
 

@@ -4,7 +4,8 @@ use crate::{
     body::Body,
     features::Features,
     request::{
-        Held, Inner, Job, Link, Request, Values, Work, decode,
+        Held, Inner, Job, Link, Request, RouteName, Values, Work, decode,
+        facts::Facts,
         head::{self, Stored},
         packed::Packed,
         visible,
@@ -13,7 +14,13 @@ use crate::{
 use http::HeaderValue;
 use ringgate_protocols::{http::head::Head, http2::request::RequestHead, span::Span};
 use ringgate_runtime::{buffer::Lease, time::Instant};
-use std::{borrow::Cow, mem, rc::Rc, sync::Arc};
+use std::{
+    any::{Any, TypeId},
+    borrow::Cow,
+    mem,
+    rc::Rc,
+    sync::Arc,
+};
 
 /// Filling it. Only for a request that nobody else holds.
 impl Request {
@@ -52,17 +59,12 @@ impl Request {
         }
     }
 
-    /// Makes it the request of a promise: `GET path`, without any field. False when the path is too long for one.
-    pub(crate) fn promise(&mut self, authority: &str, path: &str) -> bool {
-        let packed = Packed::get(path, authority);
-        if let Some(inner) = self.inner.unique()
-            && let Some(packed) = packed
-        {
+    /// Makes it the request of a promise: `GET path`, without any field.
+    pub(crate) fn promise(&mut self, authority: &str, path: &str) {
+        if let Some(inner) = self.inner.unique() {
             inner.release_head();
-            inner.head = Stored::Packed(packed);
-            return true;
+            inner.head = Stored::Packed(Packed::get(path, authority));
         }
-        false
     }
 
     /// Makes it a request of this connection.
@@ -71,8 +73,7 @@ impl Request {
         self.body = Body::default();
         if let Some(inner) = self.inner.unique() {
             inner.forget_exchange();
-            inner.features = features;
-            inner.deadline = deadline.unwrap_or_default();
+            inner.facts = Facts::new(features, deadline);
             if inner.link.is_none() {
                 inner.link = Some(link.clone());
             }
@@ -135,7 +136,7 @@ impl Request {
         self.inner.unique().is_some()
     }
 
-    pub(crate) fn set_route(&self, route: &'static &'static str) {
+    pub(crate) fn set_route(&self, route: &'static RouteName) {
         self.inner.route.set(Some(route));
     }
 
@@ -163,7 +164,7 @@ impl Request {
 
     /// The final response begins: hints come too late from now on.
     pub(crate) fn set_answered(&self) {
-        self.inner.answered.set(true);
+        self.inner.facts.set_answered();
     }
 
     pub(crate) fn path_bytes(&self) -> &[u8] {
@@ -185,7 +186,7 @@ impl Request {
     }
 
     /// The head and the bytes its spans refer to.
-    pub(crate) fn head_and_bytes(&self) -> (Cow<'_, Head>, &[u8]) {
+    pub(crate) fn head_and_bytes(&self) -> (Cow<'_, Head>, Cow<'_, [u8]>) {
         self.inner.head.head_and_bytes()
     }
 
@@ -211,7 +212,11 @@ impl Request {
     pub(crate) fn copy_head(&self) -> (Head, Vec<u8>) {
         let (head, bytes) = self.head_and_bytes();
         let end = head::end(&head);
-        (head.into_owned(), bytes[..end].to_vec())
+        let bytes = match bytes {
+            Cow::Owned(bytes) => bytes,
+            Cow::Borrowed(bytes) => bytes[..end].to_vec(),
+        };
+        (head.into_owned(), bytes)
     }
 
     pub(crate) fn copy_parameters(&self) -> Vec<(Box<str>, String)> {
@@ -226,6 +231,13 @@ impl Request {
 
     pub(crate) fn values(&self) -> Values {
         self.inner.extras.get().map(|extras| extras.borrow().values.clone()).unwrap_or_default()
+    }
+
+    /// Keeps a value in place of any other of its type.
+    pub(crate) fn keep_value(&self, value: (TypeId, Arc<dyn Any + Send + Sync>)) {
+        let values = &mut self.inner.extras().borrow_mut().values;
+        values.retain(|(id, _)| *id != value.0);
+        values.push(value);
     }
 
     /// Jobs of the crew that it has or has had.
@@ -252,7 +264,12 @@ impl Inner {
 
     /// When its response must have begun.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        Some(self.deadline).filter(|deadline| *deadline != Instant::default())
+        self.facts.deadline()
+    }
+
+    /// The number of the route that answers it.
+    pub(crate) fn route_number(&self) -> usize {
+        self.route.get().map_or(0, |route| route.number)
     }
 
     /// Whether there are early hints or pushes that have not gone out yet.

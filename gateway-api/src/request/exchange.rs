@@ -49,14 +49,12 @@ impl Request {
     /// When the response must have begun, if `request_timeout_ms` is set.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        Some(self.inner.deadline).filter(|deadline| *deadline != Instant::default())
+        self.inner.facts.deadline()
     }
 
     /// Keeps a value with this request, one per type: what a middleware found out, the handler can ask for.
     pub fn set_value<T: Send + Sync + 'static>(&self, value: T) {
-        let values = &mut self.inner.extras().borrow_mut().values;
-        values.retain(|(id, _)| *id != TypeId::of::<T>());
-        values.push((TypeId::of::<T>(), Arc::new(value)));
+        self.keep_value((TypeId::of::<T>(), Arc::new(value)));
     }
 
     /// The value of type `T` kept with this request.
@@ -70,11 +68,11 @@ impl Request {
     /// Tells the client early what the response will link to, `Link` values as in RFC 8288. What cannot go out as 103
     /// (RFC 8297) becomes `Link` fields of the final response; the answer says which.
     pub fn early_hints(&self, links: impl IntoIterator<Item = HeaderValue>) -> HintsForm {
-        if self.inner.answered.get() {
+        if self.inner.facts.is_answered() {
             return HintsForm::Dropped;
         }
         self.inner.extras().borrow_mut().hints.extend(links);
-        if self.inner.features.early_hints { HintsForm::Interim } else { HintsForm::LinkField }
+        if self.inner.facts.features().early_hints { HintsForm::Interim } else { HintsForm::LinkField }
     }
 
     /// Sends the client what it will ask for next: the response to `GET path`, made by this application's own handler.
@@ -94,7 +92,7 @@ impl Request {
     pub fn push(&self, path: &str) -> PushForm {
         let left = &self.link().promises_left;
         let is_path = path.starts_with('/') && target::parse(&Method::GET, path.as_bytes()).is_some();
-        if is_path && self.inner.features.push && !self.inner.answered.get() && left.get() > 0 {
+        if is_path && self.inner.facts.features().push && !self.inner.facts.is_answered() && left.get() > 0 {
             left.set(left.get() - 1);
             self.inner.extras().borrow_mut().pushes.push(path.into());
             return PushForm::Promised;

@@ -170,11 +170,14 @@ impl Stored {
     }
 
     /// The head as the protocols have it, and the bytes it refers to.
-    pub(crate) fn head_and_bytes(&self) -> (Cow<'_, Head>, &[u8]) {
+    pub(crate) fn head_and_bytes(&self) -> (Cow<'_, Head>, Cow<'_, [u8]>) {
         match self.view() {
-            View::Spans(head, bytes) => (Cow::Borrowed(head), bytes),
-            View::Packed(packed) => (Cow::Owned(packed.unpack()), packed.bytes()),
-            View::Nothing => (Cow::Owned(Head::default()), &[]),
+            View::Spans(head, bytes) => (Cow::Borrowed(head), bytes.into()),
+            View::Packed(packed) => {
+                let (head, bytes) = packed.unpack();
+                (Cow::Owned(head), bytes.into())
+            }
+            View::Nothing => (Cow::Owned(Head::default()), Cow::default()),
         }
     }
 }
@@ -203,20 +206,30 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 impl Packed {
-    /// The same head with spans into [`Packed::bytes`].
-    fn unpack(&self) -> Head {
-        let place = |part: &[u8]| {
-            let start = (part.as_ptr() as usize - self.bytes().as_ptr() as usize) as u32;
+    /// The same head in places, and the text they are in.
+    fn unpack(&self) -> (Head, Vec<u8>) {
+        let mut bytes = Vec::with_capacity(self.bytes().len() + UNPACKED_MORE_BYTES);
+        let mut place = |part: &[u8]| {
+            let start = bytes.len() as u32;
+            bytes.extend_from_slice(part);
             Span::new(start, start + part.len() as u32)
         };
-        Head {
+        let (target, authority) = (place(self.target()), place(self.authority()));
+        let at = |length: usize| target.start() as u32 + length as u32;
+        let (path, end) = (self.path().len(), target.end() as u32);
+        let fields = self.fields().map(|(name, value)| Field { name: place(name), value: place(value) }).collect();
+        let head = Head {
             method: self.method().clone(),
             version: Version::HTTP_2,
-            target: place(self.target()),
-            path: place(self.path()),
-            query: self.query().map(place),
-            authority: place(self.authority()),
-            fields: self.fields().map(|(name, value)| Field { name: place(name), value: place(value) }).collect(),
-        }
+            target,
+            path: Span::new(at(0), at(path)),
+            query: self.query().map(|_| Span::new(at(path + 1), end)),
+            authority,
+            fields,
+        };
+        (head, bytes)
     }
 }
+
+/// About what the names that are not in a packed head come to.
+const UNPACKED_MORE_BYTES: usize = 128;

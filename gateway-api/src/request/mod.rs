@@ -3,8 +3,10 @@
 mod driver;
 mod exchange;
 mod extras;
+mod facts;
 mod head;
 mod link;
+mod names;
 mod packed;
 mod pool;
 mod text;
@@ -19,10 +21,9 @@ pub(crate) use work::{Job, Work};
 use crate::{
     body::Body,
     features::{Features, Protocol},
-    request::{extras::Extras, head::Stored},
+    request::{extras::Extras, facts::Facts, head::Stored},
 };
 use http::{HeaderMap, Method};
-use ringgate_runtime::time::Instant;
 use std::{
     borrow::Cow,
     cell::{Cell, OnceCell, RefCell},
@@ -58,12 +59,17 @@ pub(crate) struct Inner {
     head: Stored,
     link: Option<Rc<Link>>,
     extras: OnceCell<Box<RefCell<Extras>>>,
-    /// When the response must have begun; the beginning of time for never.
-    deadline: Instant,
-    /// The route's name; a reference to it, since eight bytes count in what waits.
-    route: Cell<Option<&'static &'static str>>,
-    features: Features,
-    answered: Cell<bool>,
+    route: Cell<Option<&'static RouteName>>,
+    facts: Facts,
+}
+
+/// A route, for as long as the program runs.
+#[derive(Debug)]
+pub(crate) struct RouteName {
+    /// As it was written in the application.
+    pub(crate) text: &'static str,
+    /// Its place in the table.
+    pub(crate) number: usize,
 }
 
 impl Deref for Held {
@@ -126,7 +132,7 @@ impl Request {
     /// What is possible for this request.
     #[must_use]
     pub fn features(&self) -> Features {
-        self.inner.features
+        self.inner.facts.features()
     }
 
     /// The whole request-target as received.
@@ -185,7 +191,7 @@ impl Request {
     /// The route that matched, as it was written in the application.
     #[must_use]
     pub fn route(&self) -> Option<&'static str> {
-        self.inner.route.get().copied()
+        self.inner.route.get().map(|route| route.text)
     }
 
     /// A parameter of the path: `/user/{id}` has `id`. Percent-decoded, once, after the route was found: so it may hold
@@ -218,7 +224,7 @@ mod tests {
 
     #[test]
     fn what_a_waiting_request_holds_is_small() {
-        assert_eq!(size_of::<Inner>(), 72);
+        assert_eq!(size_of::<Inner>(), 56);
     }
 
     fn sample(text: &str) -> Request {

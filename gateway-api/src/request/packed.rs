@@ -2,12 +2,14 @@
 //! hundred open streams hold a hundred of these (F-05), so every byte counts.
 //!
 //! ```text
-//! method 1 · number of fields 2 · lengths of target, path and authority 2 each
-//! for each field: length of name 2, of value 2
-//! target · authority · names and values
+//! method 1 · lengths of target, path and authority · length of what follows on the fields
+//! for each field: number of its name, or 0 and the length of the name · length of the value
+//! target · authority · names without a number, and values
 //! ```
-//! The path is the beginning of the target; what stands behind it and its `?` is the query.
+//! Lengths are in groups of seven bits, the lowest first. The path is the beginning of the target; what stands behind it
+//! and its `?` is the query.
 
+use crate::request::names;
 use http::Method;
 use ringgate_protocols::{http::head::Head, http2::request::RequestHead};
 
@@ -24,20 +26,51 @@ pub(crate) static METHODS: [Method; 9] = [
     Method::CONNECT,
 ];
 
-/// Bytes before the lengths of the fields.
-const FIXED_BYTES: usize = 9;
-
-/// Bytes of the two lengths of a field.
-const FIELD_BYTES: usize = 4;
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Packed {
     bytes: Box<[u8]>,
 }
 
+/// A packed head taken apart.
+struct Parts<'a> {
+    /// Where the target begins.
+    start: usize,
+    target: &'a [u8],
+    path: &'a [u8],
+    authority: &'a [u8],
+    fields: Fields<'a>,
+}
+
+/// Bytes that a length takes.
+const fn size(length: usize) -> usize {
+    let bits = usize::BITS - (length | 1).leading_zeros();
+    bits.div_ceil(7) as usize
+}
+
+fn put(bytes: &mut Vec<u8>, mut length: usize) {
+    while length > 0x7f {
+        bytes.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    bytes.push(length as u8);
+}
+
+fn get(bytes: &mut &[u8]) -> usize {
+    let (mut length, mut shift) = (0, 0);
+    while let Some((byte, rest)) = bytes.split_first() {
+        *bytes = rest;
+        length |= usize::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    length
+}
+
 impl Packed {
-    /// A copy of this head. `None` for what hardly ever comes: an extension method, CONNECT, a part beyond 64 KiB.
+    /// A copy of this head. `None` for what hardly ever comes: an extension method, CONNECT.
     pub(crate) fn new(decoded: &RequestHead) -> Option<Self> {
         let (head, text): (&Head, &[u8]) = (&decoded.head, decoded.bytes());
         let is_path = head.path.start() == head.target.start() && !head.path.is_empty();
@@ -46,66 +79,70 @@ impl Packed {
         }
         let method = METHODS.iter().position(|known| *known == head.method)?;
         let fields = head.fields.iter().map(|field| (field.name.of(text), field.value.of(text)));
-        let lengths = fields.clone().map(|(name, value)| [name.len(), value.len()]);
-        let mut bytes = Self::begin(method, head.target.of(text), head.path.len(), head.authority.of(text), lengths)?;
-        // They stand one behind the other, unless crumbs were joined.
-        let start = head.fields.first().map_or(0, |field| field.name.start());
-        let mut end = start;
-        let is_chain = head.fields.iter().all(|field| {
-            let is_next = field.name.start() == end && field.value.start() == field.name.end();
-            end = field.value.end();
-            is_next
-        });
-        if is_chain {
-            bytes.extend_from_slice(&text[start..end]);
-        } else {
-            fields.for_each(|(name, value)| {
-                bytes.extend_from_slice(name);
-                bytes.extend_from_slice(value);
-            });
-        }
-        Some(Self { bytes: bytes.into_boxed_slice() })
+        Some(Self::pack(method, head.target.of(text), head.path.len(), head.authority.of(text), fields))
     }
 
     /// `GET target`, without any field.
-    pub(crate) fn get(target: &str, authority: &str) -> Option<Self> {
+    pub(crate) fn get(target: &str, authority: &str) -> Self {
         let path = target.find('?').unwrap_or(target.len());
-        let bytes = Self::begin(0, target.as_bytes(), path, authority.as_bytes(), [].into_iter())?;
-        Some(Self { bytes: bytes.into_boxed_slice() })
+        Self::pack(0, target.as_bytes(), path, authority.as_bytes(), [].into_iter())
     }
 
-    /// Everything but the text of the fields, for which there is room exactly.
-    fn begin(
+    fn pack<'a>(
         method: usize,
         target: &[u8],
         path_length: usize,
         authority: &[u8],
-        lengths: impl ExactSizeIterator<Item = [usize; 2]> + Clone,
-    ) -> Option<Vec<u8>> {
-        let mut longest = lengths.len().max(target.len()).max(authority.len());
-        let text: usize = lengths.clone().flatten().inspect(|length| longest = longest.max(*length)).sum();
-        if longest > usize::from(u16::MAX) {
-            return None;
+        fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+    ) -> Self {
+        let (mut about_fields, mut text) = (0, target.len() + authority.len());
+        for (name, value) in fields.clone() {
+            about_fields += 1 + size(value.len());
+            text += value.len();
+            if names::number(name).is_none() {
+                about_fields += size(name.len());
+                text += name.len();
+            }
         }
-        let length = FIXED_BYTES + lengths.len() * FIELD_BYTES + target.len() + authority.len() + text;
-        let number = |number: usize| (number as u16).to_le_bytes();
-        let mut bytes = Vec::with_capacity(length);
+        let lengths = [target.len(), path_length, authority.len(), about_fields];
+        let fixed: usize = 1 + lengths.map(size).iter().sum::<usize>();
+        let mut bytes = Vec::with_capacity(fixed + about_fields + text);
         bytes.push(method as u8);
-        let fixed = [lengths.len(), target.len(), path_length, authority.len()].map(number);
-        bytes.extend_from_slice(fixed.as_flattened());
-        lengths.for_each(|lengths| bytes.extend_from_slice(lengths.map(number).as_flattened()));
+        lengths.into_iter().for_each(|length| put(&mut bytes, length));
+        for (name, value) in fields.clone() {
+            match names::number(name) {
+                Some(number) => bytes.push(number),
+                None => {
+                    bytes.push(0);
+                    put(&mut bytes, name.len());
+                }
+            }
+            put(&mut bytes, value.len());
+        }
         bytes.extend_from_slice(target);
         bytes.extend_from_slice(authority);
-        Some(bytes)
+        for (name, value) in fields {
+            if names::number(name).is_none() {
+                bytes.extend_from_slice(name);
+            }
+            bytes.extend_from_slice(value);
+        }
+        Self { bytes: bytes.into_boxed_slice() }
+    }
+
+    fn parts(&self) -> Parts<'_> {
+        let mut rest = self.bytes.get(1..).unwrap_or_default();
+        let [target, path, authority, about_fields] = [(); 4].map(|()| get(&mut rest));
+        let (about_fields, text) = rest.split_at(about_fields);
+        let start = self.bytes.len() - text.len();
+        let (target, text) = text.split_at(target);
+        let (authority, text) = text.split_at(authority);
+        Parts { start, target, path: &target[..path], authority, fields: Fields { about: about_fields, text } }
     }
 
     /// Everything: spans of a route's parameters point into it.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
-    }
-
-    fn number(&self, at: usize) -> usize {
-        self.bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| usize::from(u16::from_le_bytes(*bytes)))
     }
 
     pub(crate) fn method(&self) -> &'static Method {
@@ -114,35 +151,35 @@ impl Packed {
 
     /// Where the target begins, and so the path.
     pub(crate) fn path_start(&self) -> usize {
-        FIXED_BYTES + self.number(1) * FIELD_BYTES
+        self.parts().start
     }
 
     pub(crate) fn target(&self) -> &[u8] {
-        &self.bytes[self.path_start()..][..self.number(3)]
+        self.parts().target
     }
 
     pub(crate) fn path(&self) -> &[u8] {
-        &self.target()[..self.number(5)]
+        self.parts().path
     }
 
     pub(crate) fn query(&self) -> Option<&[u8]> {
-        self.target()[self.number(5)..].strip_prefix(b"?")
+        let parts = self.parts();
+        parts.target[parts.path.len()..].strip_prefix(b"?")
     }
 
     pub(crate) fn authority(&self) -> &[u8] {
-        &self.bytes[self.path_start() + self.number(3)..][..self.number(7)]
+        self.parts().authority
     }
 
     pub(crate) fn fields(&self) -> Fields<'_> {
-        let start = self.path_start();
-        let text = start + self.number(3) + self.number(7);
-        Fields { lengths: &self.bytes[FIXED_BYTES..start], text: &self.bytes[text..] }
+        self.parts().fields
     }
 }
 
 /// Fields of a packed head.
 pub(crate) struct Fields<'a> {
-    lengths: &'a [u8],
+    /// Numbers and lengths that have not been read.
+    about: &'a [u8],
     text: &'a [u8],
 }
 
@@ -150,12 +187,13 @@ impl<'a> Iterator for Fields<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let ([name0, name1, value0, value1], lengths) = self.lengths.split_first_chunk()?;
-        self.lengths = lengths;
-        let (name, rest) = self.text.split_at(usize::from(u16::from_le_bytes([*name0, *name1])));
-        let (value, rest) = rest.split_at(usize::from(u16::from_le_bytes([*value0, *value1])));
-        self.text = rest;
-        Some((name, value))
+        let (number, about) = self.about.split_first()?;
+        self.about = about;
+        let name = match number {
+            0 => self.text.split_off(..get(&mut self.about))?,
+            number => names::name(*number),
+        };
+        Some((name, self.text.split_off(..get(&mut self.about))?))
     }
 }
 
@@ -165,17 +203,14 @@ mod tests {
 
     #[test]
     fn what_is_packed_comes_out_again() {
-        let fields: [(&[u8], &[u8]); 3] = [(b"accept", b"*/*"), (b"empty", b""), (b"x", b"yz")];
-        let lengths = fields.iter().map(|(name, value)| [name.len(), value.len()]);
-        let mut bytes = Packed::begin(2, b"/a/b?c=d?e", 4, b"host:1", lengths).unwrap();
-        let room = bytes.capacity();
-        fields.iter().for_each(|(name, value)| bytes.extend([*name, *value].concat()));
+        let long = [b'v'; 20_000];
+        let fields: [(&[u8], &[u8]); 4] = [(b"accept", b"*/*"), (b"x-empty", b""), (b"x", b"yz"), (b"cookie", &long)];
+        let packed = Packed::pack(2, b"/a/b?c=d?e", 4, b"host:1", fields.into_iter());
         assert_eq!(
-            (bytes.len(), bytes.capacity()),
-            (9 + 3 * 4 + 10 + 6 + 9 + 5 + 3, room),
-            "exactly as large as it is"
+            packed.bytes.len(),
+            5 + (2 + 3 + 3 + 4) + 10 + 6 + 3 + 7 + 3 + 20_000,
+            "names that are known are not in it"
         );
-        let packed = Packed { bytes: bytes.into_boxed_slice() };
         assert_eq!(packed.method(), Method::POST);
         assert_eq!((packed.target(), packed.path()), (&b"/a/b?c=d?e"[..], &b"/a/b"[..]));
         assert_eq!((packed.query(), packed.authority()), (Some(&b"c=d?e"[..]), &b"host:1"[..]));
@@ -184,14 +219,18 @@ mod tests {
     }
 
     #[test]
-    fn a_query_may_be_empty_or_not_there() {
-        let query = |target| Packed::get(target, "a").unwrap().query().map(<[u8]>::to_vec);
-        assert_eq!((query("/a"), query("/a?"), query("/?b")), (None, Some(vec![]), Some(b"b".to_vec())));
+    fn it_takes_exactly_the_room_it_was_given() {
+        for length in [0, 1, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152] {
+            let mut bytes = Vec::new();
+            put(&mut bytes, length);
+            assert_eq!(bytes.len(), size(length), "{length}");
+            assert_eq!((get(&mut &bytes[..]), get(&mut &[&bytes[..], b"more"].concat()[..])), (length, length));
+        }
     }
 
     #[test]
-    fn what_is_too_long_for_its_number_is_not_packed() {
-        assert!(Packed::get(&format!("/{}", "a".repeat(65_534)), "a").is_some());
-        assert!(Packed::get(&format!("/{}", "a".repeat(65_535)), "a").is_none());
+    fn a_query_may_be_empty_or_not_there() {
+        let query = |target| Packed::get(target, "a").query().map(<[u8]>::to_vec);
+        assert_eq!((query("/a"), query("/a?"), query("/?b")), (None, Some(vec![]), Some(b"b".to_vec())));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     body::Body,
-    request::{Held, Inner, Request, head::Stored},
+    request::{Held, Inner, Request, facts::Facts, head::Stored},
 };
 use std::{cell::RefCell, rc::Rc};
 
@@ -83,6 +83,6 @@ impl Inner {
         if let Some(extras) = self.extras.get_mut() {
             extras.get_mut().clear();
         }
-        self.answered.set(false);
+        self.facts = Facts::default();
     }
 }

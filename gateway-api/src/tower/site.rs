@@ -2,7 +2,7 @@
 
 use crate::{
     body::{Body, Inbound},
-    dispatch::{Begun, Outcome},
+    dispatch::{Begun, Outcome, SHED},
     error::BodyError,
     features::Features,
     request::{Link, Request},
@@ -25,7 +25,7 @@ use ringgate_protocols::{
 };
 use ringgate_runtime::{buffer::Lease, time::Sleep};
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     convert::Infallible,
     fmt,
     future::{Future, poll_fn},
@@ -116,7 +116,6 @@ impl Answer {
             peer: origin.and_then(|origin| origin.peer_address().cloned()),
             local: origin.and_then(|origin| origin.local_address().cloned()).map(Rc::new),
             promises_left: Cell::default(),
-            waker: RefCell::default(),
             is_finished: Cell::default(),
         };
         let (is_http2, is_http10) = (asked.version >= Version::HTTP_2, asked.version <= Version::HTTP_10);
@@ -198,7 +197,8 @@ impl Answer {
         if let Some(content_type) = content_type.and_then(|text| HeaderValue::from_str(text).ok()) {
             headers.insert(header::CONTENT_TYPE, content_type);
         }
-        if core.is_draining() && version < Version::HTTP_2 {
+        let is_shed = self.begun.as_ref().is_some_and(|begun| begun.route == SHED);
+        if (core.is_draining() || is_shed) && version < Version::HTTP_2 {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         let is_bodiless = is_bodiless(status);

@@ -242,9 +242,9 @@ struct Accepted {
 fn judge(options: &Options, request: &Request) -> Result<Accepted, Refusal> {
     let (head, bytes) = request.head_and_bytes();
     let handshake = match request.connect_protocol() {
-        Some(protocol) => Handshake::judge_stream(&head, bytes, protocol)?,
+        Some(protocol) => Handshake::judge_stream(&head, &bytes, protocol)?,
         None => {
-            let handshake = Handshake::judge(&head, bytes)?;
+            let handshake = Handshake::judge(&head, &bytes)?;
             // RFC 9110 section 7.8: nothing is switched before the request is whole.
             if !request.is_bodiless() {
                 return Err(Refusal::Malformed);

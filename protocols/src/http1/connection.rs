@@ -189,6 +189,12 @@ impl Connection {
         self.reading == Reading::Head && !self.progress.has_begun()
     }
 
+    /// True while the rest of a body is thrown away: after [`begin_drain`](Self::begin_drain), up to the body's end.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
     /// True when the request is whole.
     #[must_use]
     pub fn is_request_whole(&self) -> bool {

@@ -14,6 +14,12 @@ pub struct StreamKey {
 }
 
 impl StreamKey {
+    /// The stream with this number, if it lives in this slot.
+    #[must_use]
+    pub const fn new(id: StreamId, slot: usize) -> Self {
+        Self { id, slot: slot as u16 }
+    }
+
     /// The number on the wire.
     #[must_use]
     pub const fn id(self) -> StreamId {
@@ -79,6 +85,12 @@ impl Stream {
             receive_window: ReceiveWindow::new(receive_window),
             stalled: 0,
         }
+    }
+
+    /// The application has something to do with it yet: its handler runs, or bytes that it has offered have not gone out.
+    #[inline]
+    pub(crate) const fn concerns_application(&self) -> bool {
+        self.handled || self.offered > 0
     }
 }
 

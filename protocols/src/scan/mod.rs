@@ -25,7 +25,7 @@
 pub(crate) mod class;
 pub mod mask;
 mod scalar;
-pub(crate) mod utf8;
+pub mod utf8;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

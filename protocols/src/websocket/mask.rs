@@ -1,6 +1,7 @@
 //! The masking key of one frame and how far it has turned, RFC 6455 section 5.3.
 
-use crate::scan::{mask, utf8};
+use crate::scan::mask;
+use crate::scan::utf8::Kernel;
 
 /// A masking key whose first byte belongs to the next byte of the payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -29,12 +30,12 @@ impl Mask {
         ascii
     }
 
-    /// Unmasks, and judges the result as text: see [`utf8::unmask`]. `None`, and nothing done, where that is not to be had.
+    /// Unmasks, and judges the result as text: see [`Kernel::unmask`].
     #[inline]
-    pub(crate) fn apply_and_judge(&mut self, bytes: &mut [u8], before: [u8; 4]) -> Option<bool> {
-        let judged = utf8::unmask(bytes, self.0, before)?;
+    pub(crate) fn apply_and_judge(&mut self, bytes: &mut [u8], before: [u8; 4], kernel: Kernel) -> bool {
+        let good = kernel.unmask(bytes, self.0, before);
         self.turn(bytes.len());
-        Some(judged)
+        good
     }
 
     #[inline]

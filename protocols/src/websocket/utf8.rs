@@ -1,6 +1,6 @@
 //! UTF-8 judged as it arrives, RFC 6455 section 8.1 and RFC 3629.
 
-use crate::scan::utf8::last_boundary;
+use crate::scan::utf8::{BYTES_MIN, Kernel, last_boundary};
 use crate::websocket::mask::Mask;
 
 /// Bytes unmasked and judged at a time, so that the second look finds them in the first-level cache.
@@ -88,22 +88,36 @@ impl Validator {
         self.begin(cut)
     }
 
-    /// Unmasks the next piece in place and judges it.
+    /// Unmasks the next piece in place and judges it, in the fastest way there is.
     ///
     /// # Errors
     /// As [`Validator::feed`].
-    pub(crate) fn feed_masked(&mut self, bytes: &mut [u8], mask: &mut Mask) -> Result<(), NotUtf8> {
+    #[inline]
+    pub fn feed_masked(&mut self, bytes: &mut [u8], mask: &mut Mask) -> Result<(), NotUtf8> {
+        let kernel = if bytes.len() < BYTES_MIN { None } else { Kernel::best() };
+        self.feed_masked_by(kernel, bytes, mask)
+    }
+
+    /// Does what [`Validator::feed_masked`] does, by that kernel, or by two looks at every block. Of use for comparing
+    /// them; all say the same.
+    ///
+    /// # Errors
+    /// As [`Validator::feed`].
+    pub fn feed_masked_by(&mut self, kernel: Option<Kernel>, bytes: &mut [u8], mask: &mut Mask) -> Result<(), NotUtf8> {
+        // A character may have begun before a piece that is shorter than one.
+        let Some(kernel) = kernel.filter(|_| bytes.len() >= 3) else {
+            return bytes.chunks_mut(BLOCK_BYTES).try_for_each(|block| match mask.apply_is_ascii(block) {
+                true => self.feed_ascii(block),
+                false => self.feed_any(block),
+            });
+        };
         let mut before = [0; 4];
         let carried = usize::from(self.carried);
         before[4 - carried..].copy_from_slice(&self.carry[..carried]);
-        match mask.apply_and_judge(bytes, before) {
-            Some(true) => self.begin(&bytes[last_boundary(bytes)..]),
-            Some(false) => Err(NotUtf8),
-            None => bytes.chunks_mut(BLOCK_BYTES).try_for_each(|block| match mask.apply_is_ascii(block) {
-                true => self.feed_ascii(block),
-                false => self.feed_any(block),
-            }),
+        if !mask.apply_and_judge(bytes, before, kernel) {
+            return Err(NotUtf8);
         }
+        self.begin(&bytes[last_boundary(bytes)..])
     }
 
     /// Keeps the beginning of a character, if there is one.
@@ -151,6 +165,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{NotUtf8, Validator};
+    use crate::scan::utf8::Kernel;
     use crate::websocket::mask::Mask;
 
     /// What std says of `bytes`: bad, or whether a character is cut at the end.
@@ -213,21 +228,29 @@ mod tests {
 
     const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
+    /// All ways that there are here, and the one that needs no kernel.
+    fn ways() -> impl Iterator<Item = Option<Kernel>> {
+        Kernel::all().map(Some).chain([None])
+    }
+
     /// Masks `bytes`, cuts them at `cuts`, and compares what is said of each piece with what std says of all until there.
     fn masked_as_told(bytes: &[u8], cuts: &[usize]) {
-        let mut masked = bytes.to_vec();
-        Mask::new(KEY).apply(&mut masked);
-        let (mut validator, mut mask) = (Validator::default(), Mask::new(KEY));
-        let mut start = 0;
-        for &end in cuts.iter().chain([&bytes.len()]) {
-            let said = validator.feed_masked(&mut masked[start..end], &mut mask);
-            let expected = oracle(&bytes[..end]);
-            assert_eq!(said.map(|()| validator.is_complete()), expected, "until {end}, cuts {cuts:?}: {bytes:x?}");
-            if expected.is_err() {
-                return;
+        for way in ways() {
+            let mut masked = bytes.to_vec();
+            Mask::new(KEY).apply(&mut masked);
+            let (mut validator, mut mask) = (Validator::default(), Mask::new(KEY));
+            let mut start = 0;
+            for &end in cuts.iter().chain([&bytes.len()]) {
+                let said = validator.feed_masked_by(way, &mut masked[start..end], &mut mask);
+                let expected = oracle(&bytes[..end]);
+                let said = said.map(|()| validator.is_complete());
+                assert_eq!(said, expected, "{way:?}, until {end}, cuts {cuts:?}: {bytes:x?}");
+                if expected.is_err() {
+                    break;
+                }
+                assert_eq!(masked[start..end], bytes[start..end], "{way:?} unmasked");
+                start = end;
             }
-            assert_eq!(masked[start..end], bytes[start..end], "unmasked");
-            start = end;
         }
     }
 
@@ -267,11 +290,7 @@ mod tests {
                 bytes[place..place + 2].copy_from_slice(&pair.to_be_bytes());
                 for behind in [*b"aa", *b"\x80a", *b"\x80\x80"] {
                     bytes[place + 2..place + 4].copy_from_slice(&behind);
-                    let mut masked = bytes.clone();
-                    Mask::new(KEY).apply(&mut masked);
-                    let mut validator = Validator::default();
-                    let said = validator.feed_masked(&mut masked, &mut Mask::new(KEY));
-                    assert_eq!(said.map(|()| validator.is_complete()), oracle(&bytes), "{pair:x} {behind:x?} {place}");
+                    masked_as_told(&bytes, &[]);
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! What the cgroups of this process leave it of the machine: CPU time (`cpu.max`, or `cpu.cfs_quota_us` in v1) and CPUs
-//! (`cpuset.cpus.effective`, or `cpuset.effective_cpus`).
+//! What the cgroups of this process leave it of the machine: CPU time (`cpu.max`, or `cpu.cfs_quota_us` in v1), CPUs
+//! (`cpuset.cpus.effective`, or `cpuset.effective_cpus`), and memory (`memory.max`, or `memory.limit_in_bytes`).
 //!
 //! `/proc/self/cgroup` says which group we are in, `/proc/self/mountinfo` where that hierarchy is mounted. Every group
 //! between ours and the mount may limit, so all of them are read and the tightest wins. In a container the path may
@@ -19,6 +19,8 @@ pub struct CgroupLimits {
     pub quota_millicpus: Option<u64>,
     /// The CPUs of the cpuset; `None` if no cpuset says anything.
     pub cpus: Option<CpuList>,
+    /// Bytes of memory, page cache and all; `None` without a limit.
+    pub memory_bytes: Option<u64>,
 }
 
 impl CgroupLimits {
@@ -42,6 +44,10 @@ impl CgroupLimits {
         let quota = if unified { quota_unified } else { quota_v1 };
         let quota = chain.iter().filter_map(|group| quota(group)).min();
         self.quota_millicpus = [self.quota_millicpus, quota].into_iter().flatten().min();
+        let file = if unified { "memory.max" } else { "memory.limit_in_bytes" };
+        let memory =
+            chain.iter().filter_map(|group| fs::read_to_string(group.join(file)).ok()?.trim().parse().ok()).min();
+        self.memory_bytes = [self.memory_bytes, memory].into_iter().flatten().min();
         // "Effective" includes the ancestors already: the nearest group that has the file knows all.
         let file = if unified { "cpuset.cpus.effective" } else { "cpuset.effective_cpus" };
         let cpus = chain.iter().find_map(|group| fs::read_to_string(group.join(file)).ok()?.parse::<CpuList>().ok());
@@ -103,9 +109,9 @@ impl Mount {
         if self.unified || controllers.is_empty() {
             return self.unified && controllers.is_empty();
         }
-        controllers
-            .split(',')
-            .any(|name| matches!(name, "cpu" | "cpuset") && self.options.split(',').any(|option| option == name))
+        controllers.split(',').any(|name| {
+            matches!(name, "cpu" | "cpuset" | "memory") && self.options.split(',').any(|option| option == name)
+        })
     }
 
     /// The directories from our group up to the mount point.
@@ -149,7 +155,7 @@ mod tests {
         tree.write("sys/fs/cgroup/app.slice/cpuset.cpus.effective", "2-5\n");
         tree.write("sys/fs/cgroup/cpuset.cpus.effective", "0-7\n");
         let limits = CgroupLimits::read_under(tree.path());
-        assert_eq!(limits, CgroupLimits { quota_millicpus: Some(2500), cpus: "2-5".parse().ok() });
+        assert_eq!(limits, CgroupLimits { quota_millicpus: Some(2500), cpus: "2-5".parse().ok(), memory_bytes: None });
     }
 
     #[test]
@@ -175,7 +181,7 @@ mod tests {
         tree.write("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n");
         tree.write("sys/fs/cgroup/cpuset/cpuset.effective_cpus", "1,3\n");
         let limits = CgroupLimits::read_under(tree.path());
-        assert_eq!(limits, CgroupLimits { quota_millicpus: Some(1500), cpus: "1,3".parse().ok() });
+        assert_eq!(limits, CgroupLimits { quota_millicpus: Some(1500), cpus: "1,3".parse().ok(), memory_bytes: None });
         tree.write("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1\n");
         assert_eq!(CgroupLimits::read_under(tree.path()).quota_millicpus, None);
     }

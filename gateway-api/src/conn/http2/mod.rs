@@ -13,6 +13,7 @@ mod tunnel;
 mod wakers;
 
 use crate::{
+    config::Config,
     conn::{
         http1::Next,
         http2::{stream::Live, wakers::StreamWakers},
@@ -33,7 +34,7 @@ use ringgate_protocols::{
     },
     limits::Http2Limits,
 };
-use ringgate_runtime::{buffer::SendBuf, net::ByteStream, time::Instant};
+use ringgate_runtime::{buffer::SendBuf, net::ByteStream, task::JoinHandle, time::Instant};
 use smallvec::SmallVec;
 use std::{
     future::poll_fn,
@@ -63,6 +64,9 @@ fn lengthen<T>(table: &mut Vec<Option<T>>, slot: usize) {
 pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>) -> Next {
     let machine = Connection::new(limits(wire), milliseconds(wire.now()));
     let mut driver = Box::new(Driver::new(machine, wire));
+    if wire.core().is_shedding() {
+        driver.machine.drain(milliseconds(wire.now()));
+    }
     poll_fn(|cx| driver.poll(wire, cx)).await
 }
 
@@ -97,7 +101,13 @@ pub(crate) async fn serve_upgraded<S: ByteStream>(wire: &mut Wire<S>, upgraded: 
 }
 
 fn limits<S>(wire: &Wire<S>) -> Http2Limits {
-    let mut limits = wire.link.core.shared.config.limits.http2.clone();
+    let Config { limits, timeouts, .. } = &wire.link.core.shared.config;
+    let mut limits = limits.http2.clone();
+    // A head has as much time as on HTTP/1.
+    let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    limits.header_timeout_ms = limits.header_timeout_ms.min(narrow(timeouts.header_timeout_ms));
+    limits.header_grace_ms = narrow(timeouts.header_grace_ms);
+    limits.header_bytes_per_s_min = narrow(timeouts.progress_bytes_per_s_min);
     // RFC 8441 section 3: announced only where there is something to connect to.
     limits.connect_protocol &= wire.table.has_websocket;
     limits
@@ -124,6 +134,7 @@ pub(crate) struct Driver {
     idle_since: Instant,
     /// Input was left because of what waits to be sent.
     is_paused: bool,
+    /// The gateway ends, and the streams know it.
     is_draining: bool,
 }
 
@@ -148,15 +159,14 @@ impl Driver {
 
     /// One round: take in, let the streams speak, send.
     fn poll<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Poll<Next> {
-        wire.leave_waker(cx);
         self.drive(cx);
         if !self.is_draining && wire.core().shared.draining.get() {
             self.is_draining = true;
             self.machine.drain(milliseconds(wire.now()));
+            // WebSockets in tasks of their own notice it there.
             let transfers = self.streams.iter().flatten().filter_map(|live| live.transfer.as_ref());
-            for link in transfers.filter_map(|transfer| transfer.tunnel.as_ref()) {
-                link.waker.borrow().iter().for_each(|waker| waker.wake_by_ref());
-            }
+            let tunnels = transfers.filter(|transfer| transfer.is_tunnel);
+            tunnels.filter_map(|transfer| transfer.task.as_ref()).for_each(JoinHandle::wake);
         }
         if self.buf.is_empty() {
             self.buf = wire.core().handle().take_send_buf();
@@ -276,7 +286,7 @@ impl Driver {
     }
 
     fn live(&mut self, key: StreamKey) -> Option<&mut Live> {
-        self.streams.get_mut(key.slot())?.as_mut().filter(|live| live.key == key)
+        self.streams.get_mut(key.slot())?.as_mut().filter(|live| live.id == key.id())
     }
 
     /// The stream, as one that takes longer than a turn.
@@ -285,7 +295,7 @@ impl Driver {
         lengthen(&mut self.streams, slot);
         let place = &mut self.streams[slot];
         self.live += usize::from(place.is_none());
-        place.get_or_insert_with(|| Live::new(key, is_head))
+        place.get_or_insert_with(|| Live::new(key.id(), is_head))
     }
 
     /// The exchange is over: its handler is dropped, whoever still reads its body learns why. Threads cannot be dropped:
@@ -324,10 +334,12 @@ impl Driver {
         if self.live > 0 {
             core.shared.counters.disconnects.up();
         }
-        for live in std::mem::take(&mut self.streams).into_iter().flatten() {
+        let streams = std::mem::take(&mut self.streams).into_iter().enumerate();
+        for (slot, live) in streams.filter_map(|(slot, live)| Some((slot, live?))) {
             // The machine may still be asked for output: it must not grant what is not here any more.
-            self.machine.reset(live.key, Reason::CANCEL);
-            self.machine.stream_done(live.key);
+            let key = live.key(slot);
+            self.machine.reset(key, Reason::CANCEL);
+            self.machine.stream_done(key);
             drop(live.end(&self.table, core, BodyError::Disconnected));
         }
         self.receiving.clear();
@@ -337,8 +349,8 @@ impl Driver {
     /// Streams wake this task from now on.
     fn drive(&mut self, cx: &Context<'_>) {
         if self.wakers.drive(cx.waker()) {
-            for live in self.streams.iter().flatten() {
-                let slot = live.key.slot();
+            let live = self.streams.iter().enumerate().filter_map(|(slot, live)| Some((slot, live.as_ref()?)));
+            for (slot, live) in live {
                 if let Some(outbound) = live.transfer.as_ref().and_then(|transfer| transfer.outbound.as_ref()) {
                     outbound.drive(&self.wakers.of(slot));
                 }
@@ -356,7 +368,7 @@ impl Driver {
         self.wakers.take(self.streams.len(), |slot| woken.push(slot as u16));
         for slot in woken {
             let Some(live) = self.streams.get(usize::from(slot)).and_then(Option::as_ref) else { continue };
-            let key = live.key;
+            let key = live.key(slot.into());
             if live.handler.is_some() {
                 self.poll_handler(wire, key);
             } else if live.is_over {
@@ -426,11 +438,11 @@ impl Driver {
             self.idle_since = now;
         } else if self.streams.len() > IDLE_SLOTS_MAX {
             (self.streams, self.receiving) = (Vec::new(), Vec::new());
-            self.wakers.rest();
+            self.wakers = StreamWakers::default();
         }
         loop {
             let timeouts = &wire.core().shared.config.timeouts;
-            let is_idle = self.live == 0 && self.machine.streams_live() == 0 && !self.is_draining;
+            let is_idle = self.live == 0 && self.machine.streams_live() == 0 && !self.machine.is_draining();
             let idle = is_idle.then(|| self.idle_since + Duration::from_millis(timeouts.idle_timeout_ms));
             let machine = self.machine.poll_timeout().map(|due| Instant::from_nanos((due + 1) * 1_000_000));
             let send = wire.stream.is_sending().then_some(self.send_deadline);
@@ -456,11 +468,17 @@ impl Driver {
                 self.end_late_handlers(&wire.link, now);
             } else if idle == Some(first) {
                 counters.timeouts_idle.up();
-                self.is_draining = true;
                 self.machine.drain(milliseconds(now));
             }
-            while let Ok(Some(event)) = self.machine.handle_timeout(milliseconds(now)) {
-                self.event(&wire.link, event);
+            loop {
+                match self.machine.handle_timeout(milliseconds(now)) {
+                    Ok(Some(event)) => self.event(&wire.link, event),
+                    Ok(None) => break,
+                    Err(_) => {
+                        wire.core().shared.counters.timeouts_header.up();
+                        break;
+                    }
+                }
             }
             if self.send(wire, cx).is_err() {
                 return Poll::Ready(Next::Gone);

@@ -2,8 +2,11 @@
 
 use crate::{
     body::{Body, Inbound},
-    conn::{http2::Driver, wire::Wire},
-    dispatch::{Begun, Outcome},
+    conn::{
+        http2::{Driver, milliseconds},
+        wire::Wire,
+    },
+    dispatch::{Begun, Outcome, SHED},
     error::BodyError,
     features::Features,
     handler::ResponseFuture,
@@ -60,7 +63,7 @@ impl Driver {
             push: key.id().is_client() && self.machine.can_push(),
             streaming: true,
             full_duplex: inbound.is_some(),
-            keep_alive: !self.is_draining,
+            keep_alive: !self.machine.is_draining(),
             multiplexed: true,
             websocket: request.connect_protocol() == Some(b"websocket"),
             ..Features::default()
@@ -70,6 +73,9 @@ impl Driver {
             request.set_body(Body::new(inbound.clone()));
         }
         let Begun { route, outcome } = wire.table.begin(core, &mut request);
+        if route == SHED {
+            self.machine.drain(milliseconds(wire.now()));
+        }
         let answered = match outcome {
             Outcome::Ready(response) => Ok(response),
             // Nothing of the body has come: it begins when everything that was received is taken in.
@@ -98,7 +104,7 @@ impl Driver {
                     self.interim(wire, &request, key);
                 }
                 let live = self.live_or_new(key, is_head);
-                (live.handler, live.route, live.request) = (Some(handler), route as u32, Some(request.hold()));
+                (live.handler, live.request) = (Some(handler), Some(request.hold()));
                 if let Some(deadline) = deadline {
                     self.request_deadline = Some(self.request_deadline.map_or(deadline, |first| first.min(deadline)));
                 }
@@ -114,15 +120,16 @@ impl Driver {
         route: usize,
         handler: &mut ResponseFuture,
     ) -> Poll<Response> {
-        let waker = self.wakers.of(key.slot());
-        wire.table.poll_handler(&wire.link.core, route, handler, &mut Context::from_waker(&waker))
+        self.wakers.lend(key.slot(), |waker| {
+            wire.table.poll_handler(&wire.link.core, route, handler, &mut Context::from_waker(waker))
+        })
     }
 
     /// Lets a handler go on that was woken.
     pub(super) fn poll_handler<S: ByteStream>(&mut self, wire: &Wire<S>, key: StreamKey) {
         let Some(live) = self.live(key) else { return };
-        let (route, is_head) = (live.route as usize, live.is_head);
         let (Some(mut handler), Some(request)) = (live.handler.take(), live.request.clone()) else { return };
+        let (route, is_head) = (request.route_number(), live.is_head);
         match self.poll_once(wire, key, route, &mut handler) {
             Poll::Ready(response) => {
                 wire.table.drop_handler(&wire.link.core, handler);
@@ -203,10 +210,11 @@ impl Driver {
         let authority = parent.authority();
         let promise = Promise { method: &Method::GET, scheme: "http", authority, path };
         let core = &wire.link.core;
-        let mut request = core.shared.requests.take_bare();
-        if !request.promise(authority, path) {
+        if core.is_shedding() {
             return;
         }
+        let mut request = core.shared.requests.take_bare();
+        request.promise(authority, path);
         // Refused: the stream or the connection is ending, and with it the page that needs the resource.
         let Ok(promised) = self.machine.push_promise(self.buf.tail(), key, promise, []) else { return };
         let shell = self.dispatch(wire, request, promised, false, None);
@@ -232,7 +240,7 @@ impl Driver {
         let (now, config) = (wire.now(), &wire.core().shared.config);
         self.body_deadline = None;
         for key in &self.receiving {
-            let live = self.streams.get_mut(key.slot()).and_then(Option::as_mut).filter(|live| live.key == *key);
+            let live = self.streams.get_mut(key.slot()).and_then(Option::as_mut).filter(|live| live.id == key.id());
             let Some(live) = live.and_then(|live| live.transfer.as_mut()) else { continue };
             let Some(inbound) = live.inbound.as_ref() else { continue };
             let consumed = inbound.watch(cx);
@@ -250,7 +258,7 @@ impl Driver {
             // below that there is room for certain.
             let unread = inbound.unread(cx) as u64;
             let limits = &config.limits.http2;
-            let may_send = live.tunnel.is_none()
+            let may_send = !live.is_tunnel
                 && !live.expects_continue
                 && !inbound.is_abandoned()
                 && unread * 2 < u64::from(limits.stream_window_bytes)
@@ -268,7 +276,7 @@ impl Driver {
     pub(super) fn end_slow_bodies(&mut self, link: &Rc<Link>, now: Instant) {
         let core = &link.core;
         let is_slow = |key: &&StreamKey| {
-            let live = self.streams.get(key.slot()).and_then(Option::as_ref).filter(|live| live.key == **key);
+            let live = self.streams.get(key.slot()).and_then(Option::as_ref).filter(|live| live.id == key.id());
             let waiting = live.and_then(|live| live.transfer.as_ref()?.waiting);
             waiting.is_some_and(|(since, bytes)| since + core.shared.config.timeouts.progress(bytes) <= now)
         };
@@ -287,8 +295,9 @@ impl Driver {
 
     /// Ends the handlers that have run for too long.
     pub(super) fn end_late_handlers(&mut self, link: &Rc<Link>, now: Instant) {
-        let running = self.streams.iter().flatten().filter(|live| live.handler.is_some());
-        let running = running.filter_map(|live| Some((live.key, live.request.as_ref()?.deadline()?)));
+        let live = self.streams.iter().enumerate().filter_map(|(slot, live)| Some((slot, live.as_ref()?)));
+        let running = live.filter(|(_, live)| live.handler.is_some());
+        let running = running.filter_map(|(slot, live)| Some((live.key(slot), live.request.as_ref()?.deadline()?)));
         let (late, others): (Vec<_>, Vec<_>) = running.partition(|(_, deadline)| *deadline <= now);
         self.request_deadline = others.iter().map(|(_, deadline)| *deadline).min();
         for (key, _) in late {

@@ -115,7 +115,7 @@ impl Driver {
         });
         transfer.length_left = transfer.length_left.map(|left| left.saturating_sub(bytes as u64));
         if is_misfit || matches!(fresh.end, Some(Err(_))) {
-            if transfer.tunnel.is_some() {
+            if transfer.is_tunnel {
                 // RFC 8441 section 5: the abort of a connection.
                 self.machine.reset(key, Reason::CANCEL);
             } else {

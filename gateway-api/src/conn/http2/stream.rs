@@ -21,24 +21,18 @@ use crate::{
     websocket::upgrade::Upgrade,
 };
 use http::HeaderMap;
-use ringgate_protocols::http2::stream::StreamKey;
+use ringgate_protocols::http2::{stream::StreamKey, stream_id::StreamId};
 use ringgate_runtime::{buffer::SendBuf, task::JoinHandle, time::Instant};
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-    sync::Arc,
-    task::Waker,
-};
+use std::{cell::Cell, rc::Rc, sync::Arc, task::Waker};
 
 /// What the driver holds of a stream whose exchange takes longer than a turn. Small: a hundred of them may wait for
 /// their handlers.
 pub(crate) struct Live {
-    pub(crate) key: StreamKey,
+    /// Its slot is the place where it is kept.
+    pub(crate) id: StreamId,
     pub(crate) is_head: bool,
     /// Only threads that are at work for it keep it.
     pub(crate) is_over: bool,
-    /// The route's number.
-    pub(crate) route: u32,
     /// Until it has answered. Dropping it cancels it.
     pub(crate) handler: Option<ResponseFuture>,
     /// The driver's hold on the request, until the response has begun.
@@ -68,8 +62,8 @@ pub(crate) struct Transfer {
     pub(crate) trailers: Option<Box<HeaderMap>>,
     /// The end of the body has been seen.
     pub(crate) is_complete: bool,
-    /// It is a tunnel: what wakes its task for a drain.
-    pub(crate) tunnel: Option<Rc<Link>>,
+    /// It is a tunnel: the task is a WebSocket's, and not the maker of a body.
+    pub(crate) is_tunnel: bool,
     /// Bytes of the streamed body that were announced and have not been made.
     pub(crate) length_left: Option<u64>,
     /// Threads that are at work for it.
@@ -93,8 +87,13 @@ impl Transfer {
 }
 
 impl Live {
-    pub(crate) fn new(key: StreamKey, is_head: bool) -> Self {
-        Self { key, is_head, is_over: false, route: 0, handler: None, request: None, transfer: None }
+    pub(crate) fn new(id: StreamId, is_head: bool) -> Self {
+        Self { id, is_head, is_over: false, handler: None, request: None, transfer: None }
+    }
+
+    /// The machine's key for the stream that is kept in this place.
+    pub(crate) fn key(&self, slot: usize) -> StreamKey {
+        StreamKey::new(self.id, slot)
     }
 
     pub(crate) fn transfer(&mut self) -> &mut Transfer {
@@ -123,13 +122,12 @@ impl Live {
             peer: peer.clone(),
             local: local.clone(),
             promises_left: Cell::new(0),
-            waker: RefCell::default(),
             is_finished: Cell::new(false),
         };
         let (link, outbound) = (Rc::new(link), Rc::new(Outbound::new(driver, None)));
         let body = std::mem::take(&mut upgrade.body);
         let stream = Tunnel { body, outbound: outbound.clone() };
-        let mut inner = Wire::new(stream, link.clone(), table.clone());
+        let mut inner = Wire::new(stream, link, table.clone());
         let conversation = async move {
             if let Next::Close = websocket::serve(&mut inner, upgrade, SendBuf::default()).await {
                 inner.close().await;
@@ -137,7 +135,7 @@ impl Live {
         };
         let task = core.handle().spawn("websocket", conversation);
         let transfer = self.transfer();
-        (transfer.tunnel, transfer.outbound, transfer.task) = (Some(link), Some(outbound), Some(task));
+        (transfer.is_tunnel, transfer.outbound, transfer.task) = (true, Some(outbound), Some(task));
     }
 
     /// Lets the body of the response be made by a task of its own.
@@ -158,7 +156,7 @@ impl Live {
         drop(self.release_request());
         let mut transfer = self.transfer.take()?;
         transfer.fail(why);
-        if transfer.tunnel.is_some()
+        if transfer.is_tunnel
             && let Some(task) = transfer.task.take()
         {
             transfer.outbound.iter().for_each(|outbound| outbound.lose());
@@ -172,6 +170,6 @@ impl Live {
 mod tests {
     #[test]
     fn a_stream_that_waits_is_small() {
-        assert_eq!(size_of::<Option<super::Live>>(), 48);
+        assert_eq!(size_of::<Option<super::Live>>(), 40);
     }
 }

@@ -1,0 +1,216 @@
+//! Judging by numbers: 64 bytes become four numbers whose bit `i` tells about byte `i`, and one sum compares them.
+//!
+//! A byte from C0 up asks for one continuation behind it, one from E0 up for a second, one from F0 up for a third. So in
+//! good text
+//!
+//! ```text
+//! continuations = (from C0 up) << 1  +  (from E0 up) << 2  +  (from F0 up) << 3
+//! ```
+//!
+//! The sum may stand for the union. Were two terms to meet in a bit, then take the lowest such bit: the character that
+//! asks for it from further away also asks for the place where the nearer one begins. In that bit the sum is one, as
+//! nothing has met below it; and no continuation stands there. The two sides differ.
+//!
+//! What is left depends on two neighbours: E0, ED, F0 and F4 narrow what may follow, and C0, C1 and all from F5 up begin
+//! nothing. A table gives each first byte a number so that adding it to a continuation sets the highest bit if, and only
+//! if, the two do not go together.
+
+use std::arch::x86_64::*;
+
+const WIDTH: usize = 64;
+/// Blocks in one step: they are loaded before any is stored, and share the question whether all is ASCII.
+const BLOCKS: usize = 4;
+const STEP: usize = BLOCKS * WIDTH;
+
+/// A first byte that nothing makes valid; any byte.
+const NEVER: u8 = 1 << 0;
+/// A first byte of several; a byte that is no continuation.
+const TOO_SHORT: u8 = 1 << 1;
+/// E0; what is too low behind it.
+const OVERLONG_3: u8 = 1 << 2;
+/// ED; what makes a surrogate behind it.
+const SURROGATE: u8 = 1 << 3;
+/// F0; what is too low behind it.
+const OVERLONG_4: u8 = 1 << 4;
+/// F4; what is too high behind it.
+const TOO_LARGE: u8 = 1 << 5;
+/// A byte that is no first one of several; a continuation. Right where a third or fourth byte is due, and only there.
+const CONTINUED: u8 = 1 << 7;
+
+/// The first bytes, C0 to FF.
+static FIRST: [u8; 64] = {
+    let mut table = [TOO_SHORT; 64];
+    let mut low = 0;
+    while low < 64 {
+        table[low] |= match 0xc0 + low as u8 {
+            0xc0 | 0xc1 | 0xf5..=0xff => NEVER,
+            0xe0 => OVERLONG_3,
+            0xed => SURROGATE,
+            0xf0 => OVERLONG_4,
+            0xf4 => TOO_LARGE,
+            _ => 0,
+        };
+        low += 1;
+    }
+    table
+};
+
+/// The continuations, 80 to BF.
+static SECOND: [u8; 64] = {
+    let mut table = [NEVER | CONTINUED; 64];
+    let mut low = 0;
+    while low < 64 {
+        table[low] |= match 0x80 + low as u8 {
+            0x80..=0x8f => OVERLONG_3 | OVERLONG_4,
+            0x90..=0x9f => OVERLONG_3 | TOO_LARGE,
+            _ => SURROGATE | TOO_LARGE,
+        };
+        low += 1;
+    }
+    table
+};
+
+/// The highest values of the last bytes of a block with which no character goes on behind it.
+static CLOSED: [u8; 64] = {
+    let mut most = [0xff; 64];
+    (most[61], most[62], most[63]) = (0xef, 0xdf, 0xbf);
+    most
+};
+
+/// What the ternary operation makes of each of the eight combinations of three bits: `a | b | c`.
+const OR: i32 = 0b1111_1110;
+/// `(a | b) & c`.
+const OR_THEN_AND: i32 = 0b1010_1000;
+/// `(a & b) ^ c`.
+const AND_THEN_XOR: i32 = 0b0110_1010;
+
+/// See `Kernel::unmask`.
+///
+/// What is unmasked is stored one step later: so the bytes before a block are still to be had as they came, which costs
+/// loads and spares permutations, of which the processor does fewer at a time.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub(super) fn unmask(bytes: &mut [u8], key: [u8; 4], before: [u8; 4]) -> bool {
+    // By how many places the bytes are turned that are to be XORed with it.
+    let masks = [0, 1, 2, 3].map(|turn| {
+        let mut key = key;
+        key.rotate_right(turn);
+        _mm512_set1_epi32(i32::from_ne_bytes(key))
+    });
+    let mut judge = Judge::new(before);
+    let whole = bytes.len() / STEP * STEP;
+    for start in (0..whole).step_by(STEP) {
+        let places = [0, 1, 2, 3].map(|number| start + number * WIDTH);
+        let blocks = places.map(|place| _mm512_xor_si512(load(bytes, place), masks[0]));
+        let some = _mm512_ternarylogic_epi64::<OR>(blocks[0], blocks[1], blocks[2]);
+        if _mm512_movepi8_mask(_mm512_or_si512(some, blocks[3])) == 0 {
+            judge.look_at_ascii();
+        } else {
+            let mut wrong = [judge.faults; BLOCKS];
+            for number in 0..BLOCKS {
+                let place = places[number];
+                let earlier = if place == 0 {
+                    behind(judge.last, blocks[0])
+                } else {
+                    [1, 2, 3].map(|back| _mm512_xor_si512(load(bytes, place - back), masks[back]))
+                };
+                wrong[number] = Judge::faults(blocks[number], earlier);
+            }
+            let some = _mm512_ternarylogic_epi64::<OR>(judge.faults, wrong[0], wrong[1]);
+            judge.faults = _mm512_ternarylogic_epi64::<OR>(some, wrong[2], wrong[3]);
+        }
+        if start > 0 {
+            store(bytes, start - WIDTH, judge.last);
+        }
+        for number in 0..BLOCKS - 1 {
+            store(bytes, places[number], blocks[number]);
+        }
+        judge.last = blocks[BLOCKS - 1];
+    }
+    if whole > 0 {
+        store(bytes, whole - WIDTH, judge.last);
+    }
+    for piece in bytes[whole..].chunks_mut(WIDTH) {
+        let mut padded = [0; WIDTH];
+        padded[..piece.len()].copy_from_slice(piece);
+        let block = _mm512_xor_si512(load(&padded, 0), masks[0]);
+        store(&mut padded, 0, block);
+        piece.copy_from_slice(&padded[..piece.len()]);
+        // What comes out behind the end is nothing.
+        let wrong = Judge::faults(block, behind(judge.last, block));
+        let real = u64::MAX >> (WIDTH - piece.len());
+        judge.faults = _mm512_or_si512(judge.faults, _mm512_maskz_mov_epi8(real, wrong));
+        judge.last = block;
+    }
+    _mm512_test_epi8_mask(judge.faults, judge.faults) == 0
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+fn load(bytes: &[u8], at: usize) -> __m512i {
+    let block: &[u8; WIDTH] = bytes[at..].first_chunk().expect("the caller leaves room for a block");
+    // SAFETY: the reference is to exactly the 64 bytes that are read, and the load asks for no alignment.
+    unsafe { _mm512_loadu_si512(block.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+fn store(bytes: &mut [u8], at: usize, block: __m512i) {
+    let place: &mut [u8; WIDTH] = bytes[at..].first_chunk_mut().expect("the caller leaves room for a block");
+    // SAFETY: the reference is to exactly the 64 bytes that are written, and the store asks for no alignment.
+    unsafe { _mm512_storeu_si512(place.as_mut_ptr().cast(), block) }
+}
+
+/// The bytes one, two and three places before each of `block`, in front of which stands `last`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+fn behind(last: __m512i, block: __m512i) -> [__m512i; 3] {
+    let across = _mm512_alignr_epi64::<6>(block, last);
+    [
+        _mm512_alignr_epi8::<15>(block, across),
+        _mm512_alignr_epi8::<14>(block, across),
+        _mm512_alignr_epi8::<13>(block, across),
+    ]
+}
+
+/// Looks at one block after the other.
+struct Judge {
+    /// The block before.
+    last: __m512i,
+    /// Bits for what was wrong.
+    faults: __m512i,
+}
+
+impl Judge {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+    fn new(before: [u8; 4]) -> Self {
+        let mut bytes = [0; WIDTH];
+        bytes[WIDTH - 4..].copy_from_slice(&before);
+        Self { last: load(&bytes, 0), faults: _mm512_setzero_si512() }
+    }
+
+    /// ASCII: only a character that has begun before it can be wrong.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+    fn look_at_ascii(&mut self) {
+        self.faults = _mm512_or_si512(self.faults, _mm512_subs_epu8(self.last, load(&CLOSED, 0)));
+    }
+
+    /// Bits for what is wrong in a block; `earlier` is one, two and three bytes behind it.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+    fn faults(block: __m512i, [one, two, three]: [__m512i; 3]) -> __m512i {
+        // A permutation looks at the lower six bits of a byte. As numbers with a sign, 80 to BF are the lowest.
+        let is_first = _mm512_cmpge_epu8_mask(one, _mm512_set1_epi8(0xc0_u8 as i8));
+        let is_second = _mm512_cmplt_epi8_mask(block, _mm512_set1_epi8(0xc0_u8 as i8));
+        let not_first = _mm512_set1_epi8(CONTINUED as i8);
+        let not_second = _mm512_set1_epi8((NEVER | TOO_SHORT) as i8);
+        let first = _mm512_mask_permutexvar_epi8(not_first, is_first, one, load(&FIRST, 0));
+        let second = _mm512_mask_permutexvar_epi8(not_second, is_second, block, load(&SECOND, 0));
+        // The highest bit stands where E0 or more was two places before, or F0 or more three: a continuation is due.
+        let third = _mm512_subs_epu8(two, _mm512_set1_epi8(0x60));
+        let fourth = _mm512_subs_epu8(three, _mm512_set1_epi8(0x70));
+        let due = _mm512_ternarylogic_epi64::<OR_THEN_AND>(third, fourth, not_first);
+        _mm512_ternarylogic_epi64::<AND_THEN_XOR>(first, second, due)
+    }
+}
