@@ -120,7 +120,7 @@ impl Exchange {
         self.incoming = None;
         let Ok(then) = then else {
             if machine.ends_body_by_closing() {
-                wire.stream.abort_on_drop();
+                wire.stream.reset();
             }
             return Flow::Gone;
         };

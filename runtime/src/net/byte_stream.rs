@@ -37,7 +37,7 @@ pub trait ByteStream {
     /// Half-close: FIN behind what was sent; receiving goes on.
     fn shutdown_write(&mut self);
 
-    /// From now on dropping it must not look like an end in good order: a reset instead of a FIN, where there is such a thing.
-    /// Optional: without it the peer may take a part for the whole.
-    fn abort_on_drop(&mut self) {}
+    /// Ends the stream at once, and not in good order: a reset instead of a FIN, where there is such a thing. It is only
+    /// dropped afterwards. Optional: without it the peer may take a part for the whole.
+    fn reset(&mut self) {}
 }

@@ -178,8 +178,8 @@ impl ByteStream for SocketStream {
         }
     }
 
-    fn abort_on_drop(&mut self) {
-        self.closing = Close::Abort;
+    fn reset(&mut self) {
+        self.core.close(self.key, Close::Abort);
     }
 
     fn shutdown_write(&mut self) {
