@@ -211,12 +211,7 @@ impl Table {
         }
     }
 
-    /// Runs the hooks behind the handler, and begins the thread of a body that blocking code writes.
-    pub(crate) fn finish(&self, core: &Core, begun: &Begun, request: &Request, response: &mut Response) {
-        self.run_after(core, begun.route, request, response);
-    }
-
-    /// The same, with the number of the route.
+    /// Runs the hooks behind the handler of a route, and begins the thread of a body that blocking code writes.
     #[inline]
     pub(crate) fn run_after(&self, core: &Core, route: usize, request: &Request, response: &mut Response) {
         let hooks = &self.routes[route].hooks;

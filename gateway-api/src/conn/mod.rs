@@ -19,7 +19,6 @@ use std::{
 };
 
 /// Serves one connection, whatever it speaks, to its end. `guard` lives as long.
-///
 #[expect(
     clippy::manual_async_fn,
     reason = "an async fn holds its arguments twice; idle connections are counted in bytes"

@@ -161,7 +161,7 @@ impl Answer {
             }
         }
         let mut response = ready!(polled);
-        table.finish(core, begun, request, &mut response);
+        table.run_after(core, begun.route, request, &mut response);
         for link in request.take_hints() {
             response.append(header::LINK, link);
         }
