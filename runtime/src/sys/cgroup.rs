@@ -45,7 +45,8 @@ impl CgroupLimits {
         let quota = chain.iter().filter_map(|group| quota(group)).min();
         self.quota_millicpus = [self.quota_millicpus, quota].into_iter().flatten().min();
         let file = if unified { "memory.max" } else { "memory.limit_in_bytes" };
-        let memory = chain.iter().filter_map(|group| fs::read_to_string(group.join(file)).ok()?.trim().parse().ok()).min();
+        let memory =
+            chain.iter().filter_map(|group| fs::read_to_string(group.join(file)).ok()?.trim().parse().ok()).min();
         self.memory_bytes = [self.memory_bytes, memory].into_iter().flatten().min();
         // "Effective" includes the ancestors already: the nearest group that has the file knows all.
         let file = if unified { "cpuset.cpus.effective" } else { "cpuset.effective_cpus" };
@@ -108,9 +109,9 @@ impl Mount {
         if self.unified || controllers.is_empty() {
             return self.unified && controllers.is_empty();
         }
-        controllers
-            .split(',')
-            .any(|name| matches!(name, "cpu" | "cpuset" | "memory") && self.options.split(',').any(|option| option == name))
+        controllers.split(',').any(|name| {
+            matches!(name, "cpu" | "cpuset" | "memory") && self.options.split(',').any(|option| option == name)
+        })
     }
 
     /// The directories from our group up to the mount point.
