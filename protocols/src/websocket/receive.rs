@@ -11,7 +11,7 @@ use crate::websocket::frame::{Expectation, Header, Opcode};
 use crate::websocket::mask::Mask;
 use crate::websocket::message::{Kind, Payload};
 use crate::websocket::state::{Occurrence, State};
-use crate::websocket::utf8::NotUtf8;
+use crate::websocket::utf8::{NotUtf8, Validator};
 
 /// Bytes of a following fragment that are moved up to their message rather than told apart: moving so few costs less
 /// than one more event.
@@ -33,7 +33,7 @@ impl Connection {
         limits: &WebSocketLimits,
         now_ms: u64,
     ) -> Option<Result<Whole, Fault>> {
-        if self.state != State::Open || self.in_message || self.keys.is_some() {
+        if self.state != State::Open || self.in_message() || self.keys.is_some() {
             return None;
         }
         // FIN and no reserved bit; a mask, and a length in its shortest form.

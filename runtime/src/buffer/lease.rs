@@ -120,11 +120,12 @@ impl Lease {
     #[must_use]
     #[inline]
     pub fn slice(&self, range: Range<usize>) -> Self {
-        assert!(range.start <= range.end && range.end <= self.length as usize, "{range:?} of {} bytes", self.length);
+        let length = self.storage.length();
+        assert!(range.start <= range.end && range.end <= length as usize, "{range:?} of {length} bytes");
         let mut part = self.clone();
         // SAFETY: the range lies within the bytes, so the pointer stays within, or one past, the storage.
         part.start = unsafe { part.start.add(range.start) };
-        part.length = (range.end - range.start) as u32;
+        part.storage.shorten((range.end - range.start) as u32);
         part
     }
 
