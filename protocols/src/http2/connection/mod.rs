@@ -468,6 +468,10 @@ impl Connection {
                 self.promised_live -= 1;
             }
             self.streams.remove(key);
+            if self.streams.slots() == 0 {
+                // The last of many: a connection at rest holds no more than before.
+                self.recurring = Recurring::default();
+            }
         }
     }
 }
