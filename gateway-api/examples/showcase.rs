@@ -166,7 +166,8 @@ async fn trailers(request: Request) -> Response {
 /// A conversation is a function too: this one runs on the core.
 async fn echo_socket(mut socket: WebSocket) -> Result<(), SocketError> {
     while let Some(message) = socket.recv().await {
-        socket.send(message?).await?;
+        let message = message?;
+        socket.send(message).await?;
     }
     Ok(())
 }

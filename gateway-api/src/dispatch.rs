@@ -16,6 +16,7 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
+    sync::{Mutex, PoisonError},
     task::{Context, Poll},
 };
 
@@ -252,10 +253,11 @@ impl Route {
         let mut names: Vec<String> = KNOWN.iter().enumerate().filter_map(allowed).collect();
         names.extend(extensions.iter().map(|(method, _)| method.as_str().to_owned()));
         let allow = HeaderValue::from_str(&names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static(""));
+        // Doubled braces are meant literally.
+        let parts = path.replace("{{", "").replace("}}", "");
         let parameters =
-            path.split(['{', '}']).skip(1).step_by(2).map(|name| name.trim_start_matches('*').into()).collect();
-        let name = Box::leak(Box::new(RouteName { text: String::leak(path), number }));
-        Self { name, known, extensions, any, allow, hooks: hooks.into(), parameters }
+            parts.split(['{', '}']).skip(1).step_by(2).map(|name| name.trim_start_matches('*').into()).collect();
+        Self { name: interned(path, number), known, extensions, any, allow, hooks: hooks.into(), parameters }
     }
 
     /// The handler of a method; HEAD falls back to GET (RFC 9110 section 9.3.2).
@@ -367,6 +369,24 @@ impl Route {
     }
 }
 
+/// A route's name and number for the rest of the program. Kept once, however many cores, sites and connections have it:
+/// there are applications that are made for one connection.
+fn interned(text: String, number: usize) -> &'static RouteName {
+    static NAMES: Mutex<Vec<&'static RouteName>> = Mutex::new(Vec::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    match names.binary_search_by(|known| (known.text, known.number).cmp(&(text.as_str(), number))) {
+        Ok(place) => names[place],
+        Err(place) => {
+            let text = match names.iter().find(|known| known.text == text) {
+                Some(known) => known.text,
+                None => String::leak(text),
+            };
+            names.insert(place, Box::leak(Box::new(RouteName { text, number })));
+            names[place]
+        }
+    }
+}
+
 /// What `OPTIONS *` answers: methods that some resource may have (RFC 9110 section 9.3.7).
 const SERVER_WIDE: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
@@ -410,4 +430,20 @@ impl Hasher for PathHasher {
 
     /// The length that slices hash is in the remainder already.
     fn write_usize(&mut self, _: usize) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_application_made_anew_keeps_no_new_names() {
+        let make = || Table::new(App::new().route("/one/{name}", |_: &Request| "").route("/two", |_: &Request| "")).0;
+        let (first, second) = (make(), make());
+        // Two of them, and those for what is not found and what is shed.
+        assert_eq!(first.routes.len(), 4);
+        for (one, other) in first.routes.iter().zip(&second.routes) {
+            assert!(std::ptr::eq(one.name, other.name), "{}", one.name.text);
+        }
+    }
 }

@@ -4,9 +4,10 @@ use crate::request::Link;
 use ringgate_runtime::task::JoinHandle;
 use std::{
     cell::RefCell,
+    collections::BTreeMap,
     future::{Future, poll_fn},
     rc::Rc,
-    task::{Poll, Waker},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -32,6 +33,8 @@ struct Inner {
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
     count: usize,
+    /// Wakes the connections that are not in a task of ours, by their places.
+    foreign: BTreeMap<u32, Waker>,
     /// Waits for the last one to end.
     waker: Option<Waker>,
 }
@@ -73,13 +76,22 @@ impl Registry {
         }
     }
 
+    /// Keeps what wakes a connection that is polled by somebody else.
+    pub(crate) fn remember(&self, place: u32, cx: &Context<'_>) {
+        let mut inner = self.inner.borrow_mut();
+        if !inner.foreign.get(&place).is_some_and(|waker| waker.will_wake(cx.waker())) {
+            let former = inner.foreign.insert(place, cx.waker().clone());
+            // A foreign waker may hold what comes back to us when it is dropped.
+            drop(inner);
+            drop(former);
+        }
+    }
+
     /// Wakes every connection: those that are idle end by themselves.
     pub(crate) fn wake_all(&self) {
-        for entry in self.inner.borrow().entries.iter().flatten() {
-            if let Some(waker) = &*entry.link.waker.borrow() {
-                waker.wake_by_ref();
-            }
-        }
+        let inner = self.inner.borrow();
+        inner.entries.iter().flatten().filter_map(|entry| entry.task.as_ref()).for_each(JoinHandle::wake);
+        inner.foreign.values().for_each(Waker::wake_by_ref);
     }
 
     /// Done when no connection is left.
@@ -100,8 +112,10 @@ impl Registry {
         let mut unfinished = 0;
         let mut tasks = Vec::new();
         for entry in self.inner.borrow_mut().entries.iter_mut().flatten() {
+            // One that somebody else drives goes on.
+            let Some(task) = entry.task.take() else { continue };
             unfinished += usize::from(!entry.link.is_finished.get());
-            tasks.extend(entry.task.take());
+            tasks.push(task);
         }
         // Dropping a task's handle drops the task, and with it its membership here.
         drop(tasks);
@@ -133,9 +147,11 @@ impl Drop for Member {
         let mut inner = self.registry.inner.borrow_mut();
         let entry = inner.entries[self.place as usize].take();
         inner.free.push(self.place);
+        let foreign = inner.foreign.remove(&self.place);
         inner.count -= 1;
         let waker = if inner.count == 0 { inner.waker.take() } else { None };
         drop(inner);
+        drop(foreign);
         if let Some(Entry { link, task }) = entry {
             link.core.shared.counters.connections_open.down();
             task.into_iter().for_each(JoinHandle::detach);

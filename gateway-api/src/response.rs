@@ -11,13 +11,15 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{self, InvalidHeaderName, InvalidHeaderValue},
 };
+use ringgate_protocols::http::length::parse_content_length;
 use ringgate_runtime::buffer::Piece;
 use std::{fmt, io, pin::Pin, task::Poll};
 
 /// A response. Made by a handler, or out of whatever a handler returns ([`IntoResponse`]).
 ///
-/// `date`, `server`, `content-length`, `transfer-encoding` and `connection` are the gateway's business; fields of these
-/// framing names set here are not sent.
+/// How a body is framed is the gateway's business: `date`, `server`, `transfer-encoding`, and `content-length` beside a body
+/// of known length are not taken from here. For a stream `content-length` says the same as [`Response::length`]. Of
+/// `connection` only `close` is obeyed. A body of a status that has none (204, 205, 304) is not sent.
 ///
 /// ```
 /// use ringgate::{Request, Response};
@@ -112,16 +114,28 @@ impl Default for Response {
     }
 }
 
+#[inline]
+fn final_status(status: StatusCode) -> StatusCode {
+    if status.is_informational() { StatusCode::INTERNAL_SERVER_ERROR } else { status }
+}
+
+/// Whether responses of this status go without a body (RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5).
+#[inline]
+pub(crate) fn is_bodiless(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
 /// Text, as the field calls it.
 const TEXT: &str = "text/plain; charset=utf-8";
 /// Bytes of which nothing else is known.
 const BYTES: &str = "application/octet-stream";
 
 impl Response {
-    /// A response with an empty body.
+    /// A response with an empty body. 1xx is not a response and becomes 500.
     #[must_use]
     #[inline]
     pub fn new(status: StatusCode) -> Self {
+        let status = final_status(status);
         Self { status, content_type: None, fields: Vec::new(), body: Payload::Empty, trailers: None }
     }
 
@@ -203,7 +217,7 @@ impl Response {
     /// With this status. 1xx is not a response and becomes 500.
     #[must_use]
     pub fn status(mut self, status: StatusCode) -> Self {
-        self.status = if status.is_informational() { StatusCode::INTERNAL_SERVER_ERROR } else { status };
+        self.status = final_status(status);
         self
     }
 
@@ -285,6 +299,16 @@ impl Response {
             *length = Some(bytes);
         }
         self
+    }
+
+    /// The length that a field claims for a body whose own is not known; what is none is taken away.
+    pub(crate) fn claimed_length(&mut self) -> Option<u64> {
+        let claimed = self.field(&header::CONTENT_LENGTH)?;
+        let length = parse_content_length(claimed);
+        if length.is_none() {
+            self.remove(&header::CONTENT_LENGTH);
+        }
+        length
     }
 
     /// With trailers behind a streamed body, where `request.features().trailers` says that they arrive; elsewhere

@@ -20,7 +20,15 @@ use ringgate_runtime::{
     offload::{Crew, CrewConfig},
     task::JoinHandle,
 };
-use std::{cell::RefCell, fmt, future::Future, io, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    fmt,
+    future::{Future, poll_fn},
+    io,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 /// An application on one executor that somebody else drives: in a test, on a foreign loop, or as one task among others.
 /// A [`Gateway`](crate::Gateway) is one of these on every core.
@@ -194,8 +202,13 @@ impl Site {
     /// executor's stream. A drain lets it finish, and cannot cut it.
     pub async fn serve<S: ByteStream>(&self, stream: S, peer: Option<Address>, local: Option<Address>) {
         self.core().shared.counters.connections_accepted.up();
-        let (_, connection) = self.connection(stream, peer, local.map(Rc::new));
-        connection.await;
+        let (place, connection) = self.connection(stream, peer, local.map(Rc::new));
+        let mut connection = std::pin::pin!(connection);
+        poll_fn(|cx| {
+            self.inner.registry.remember(place, cx);
+            connection.as_mut().poll(cx)
+        })
+        .await;
     }
 
     /// Stops accepting, ends idle connections, lets running exchanges finish with `Connection: close`, and cuts what
@@ -275,8 +288,8 @@ mod tests {
             let listener = handle.listen(&"127.0.0.1:0".parse().unwrap()).unwrap();
             let stream = handle.connect(&listener.local_address().unwrap().unwrap()).await.unwrap();
             let (_, connection) = site.connection(stream, None, None);
-            assert!(size_of_val(&connection) <= 224, "the future has {} bytes", size_of_val(&connection));
-            assert!(size_of::<Link>() <= 80);
+            assert!(size_of_val(&connection) <= 168, "the future has {} bytes", size_of_val(&connection));
+            assert!(size_of::<Link>() <= 56);
         });
     }
 }

@@ -97,6 +97,11 @@ pub struct Http2Limits {
     pub first_settings_timeout_ms: u32,
     /// A header block has to be complete after this, in ms, and our SETTINGS acknowledged; h2o's value.
     pub header_timeout_ms: u32,
+    /// A header block that is not complete after this, in ms, has to keep to `header_bytes_per_s_min`. 2 s: a head is a few
+    /// packets.
+    pub header_grace_ms: u32,
+    /// The least rate at which a header block may arrive, averaged from its beginning behind the grace; Apache's value.
+    pub header_bytes_per_s_min: u32,
     /// How long the drain waits for the PING's answer before the last GOAWAY, in ms.
     pub drain_ping_timeout_ms: u32,
     /// A response that waits on the peer's window for so long is reset, in ms (F-05, F-16).
@@ -123,6 +128,8 @@ impl Default for Http2Limits {
             push: false,
             first_settings_timeout_ms: 5_000,
             header_timeout_ms: 10_000,
+            header_grace_ms: 2_000,
+            header_bytes_per_s_min: 500,
             drain_ping_timeout_ms: 1_000,
             stall_timeout_ms: 30_000,
         }

@@ -20,6 +20,24 @@ fn kinds(frames: &[Sent]) -> Vec<u8> {
 }
 
 #[test]
+fn a_reset_is_told_as_long_as_bytes_wait_to_be_sent() {
+    for waits in [true, false] {
+        let mut talk = Talk::new();
+        talk.feed(&get(1)).unwrap();
+        let key = talk.key(1);
+        talk.connection.send_response(&mut talk.out, key, StatusCode::OK, [], false).unwrap();
+        talk.connection.offer(&mut talk.out, key, 100_000, true).unwrap();
+        talk.connection.stream_done(key);
+        if !waits {
+            talk.feed(&[window_update(0, 100_000), window_update(1, 100_000)].concat()).unwrap();
+            while talk.connection.next_data(&mut talk.out, 100_000).is_some() {}
+        }
+        assert_eq!(talk.feed(&rst(1)).unwrap().len(), usize::from(waits));
+        assert_eq!(talk.connection.streams_live(), 0);
+    }
+}
+
+#[test]
 fn h2_01_preface_and_settings_come_first_from_both_sides() {
     let mut talk = Talk::fresh(Http2Limits::default());
     assert_eq!(kinds(&talk.sent()), [SETTINGS, WINDOW_UPDATE]);
@@ -232,6 +250,22 @@ fn a_slow_handler_shuts_its_own_stream_and_not_the_connection() {
     talk.connection.release_capacity(talk.key(1), 1 << 30);
     assert_eq!(credited(&talk.sent(), 1), 48_000);
     assert_eq!(talk.connection.held_bytes(), 0);
+}
+
+/// What nobody will read any more is nobody's debt, also while a thread that cannot be stopped keeps the stream.
+#[test]
+fn an_abandoned_stream_gives_the_connections_window_back() {
+    let limits = Http2Limits { connection_window_bytes: 65_535, unread_bytes_max: 0, ..Default::default() };
+    let mut talk = Talk::with(limits);
+    talk.feed(&[post(1), post(3)].concat()).unwrap();
+    for _ in 0..4 {
+        talk.feed(&frame(DATA, 0, 1, &[0; 16_000])).unwrap();
+        assert_eq!(credited(&talk.sent(), 0), 0, "the window shuts: too much is unread");
+    }
+    talk.feed(&frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes())).unwrap();
+    talk.connection.abandon(talk.key(1));
+    assert_eq!(talk.connection.held_bytes(), 0);
+    assert_eq!(credited(&talk.sent(), 0), 64_000, "stream 3 has its window");
 }
 
 #[test]

@@ -91,8 +91,8 @@ fn f_04_continuation_flood() {
     talk.feed(&frame(HEADERS, 0, 1, &filler)).unwrap();
     talk.feed(&frame(CONTINUATION, 0, 1, &filler)).unwrap();
     talk.expect_connection_error(&frame(CONTINUATION, 0, 1, &[0x82]), Reason::ENHANCE_YOUR_CALM);
-    // Time: the block has a deadline.
-    let mut talk = Talk::new();
+    // Time: the block has a deadline, however fast it comes.
+    let mut talk = Talk::with(Http2Limits { header_bytes_per_s_min: 1, ..Default::default() });
     talk.now = 100;
     talk.feed(&begin).unwrap();
     assert_eq!(talk.connection.poll_timeout(), Some(10_100));
@@ -102,7 +102,7 @@ fn f_04_continuation_flood() {
 
 #[test]
 fn f_04_one_frame_that_dribbles_in() {
-    let mut talk = Talk::new();
+    let mut talk = Talk::with(Http2Limits { header_grace_ms: 10_000, ..Default::default() });
     talk.now = 100;
     talk.feed(&get(1)[..12]).unwrap();
     talk.now = 9_000;
@@ -113,6 +113,57 @@ fn f_04_one_frame_that_dribbles_in() {
     talk.feed(&get(1)[..12]).unwrap();
     talk.feed(&get(1)[12..]).unwrap();
     assert_eq!(talk.connection.poll_timeout(), None);
+}
+
+#[test]
+fn r_01_a_head_that_drips_is_given_up_after_its_grace() {
+    let head = [block(&GET), vec![0x82; 3_000]].concat();
+    let whole = frame(HEADERS, END_HEADERS | END_STREAM, 1, &head);
+    let (begin, more) = (frame(HEADERS, 0, 1, &head[..100]), frame(CONTINUATION, 0, 1, &head[100..200]));
+    // Where it drips: in the frame's own header, in its payload, between the frames of a block, and in each of these
+    // again. For each how much of the block has come.
+    let cases: [(Vec<u8>, u64); 6] = [
+        (whole[..4].to_vec(), 4),
+        (whole[..9].to_vec(), 0),
+        (whole[..1_009].to_vec(), 1_000),
+        (begin.clone(), 100),
+        ([&begin[..], &more].concat(), 200),
+        ([&begin[..], &more[..59]].concat(), 150),
+    ];
+    for (bytes, arrived) in cases {
+        let due = 100 + 2_000 + arrived * 2;
+        for piece in [1, 7, bytes.len()] {
+            let mut talk = Talk::new();
+            talk.now = 100;
+            bytes.chunks(piece).for_each(|piece| assert_eq!(talk.feed(piece), Ok(vec![])));
+            assert_eq!(talk.connection.poll_timeout(), Some(due), "{arrived}");
+            assert!(talk.connection.handle_timeout(due - 1).unwrap().is_none());
+            let error = talk.connection.handle_timeout(due).unwrap_err();
+            assert_eq!((error.reason, error.fault), (Reason::ENHANCE_YOUR_CALM, Fault::Timeout));
+            let sent = talk.sent();
+            assert_eq!((sent.len(), sent[0].kind), (1, GOAWAY));
+        }
+    }
+    // At the least rate it may go on for as long as a head may take, and no longer.
+    let mut talk = Talk::new();
+    let head = [block(&GET), vec![0x82; 10_000]].concat();
+    for (at, piece) in frame(HEADERS, END_HEADERS, 1, &head)[..8_000].chunks(50).enumerate() {
+        talk.now = at as u64 * 100;
+        assert!(talk.connection.handle_timeout(talk.now).unwrap().is_none(), "{at}");
+        talk.feed(piece).unwrap();
+        if talk.now >= 9_900 {
+            break;
+        }
+    }
+    assert_eq!(talk.connection.poll_timeout(), Some(10_000));
+    // When it is whole its time is over, and that of the next one begins with its first byte.
+    let mut talk = Talk::new();
+    talk.feed(&get(1)[..5]).unwrap();
+    talk.now = 1_900;
+    talk.feed(&get(1)[5..]).unwrap();
+    assert_eq!(talk.connection.poll_timeout(), None);
+    talk.feed(&get(3)[..5]).unwrap();
+    assert_eq!(talk.connection.poll_timeout(), Some(1_900 + 2_010));
 }
 
 #[test]

@@ -101,14 +101,18 @@ fn an_idle_connection_is_closed_where_that_is_wished() {
     end.now_ms = 9_000;
     end.feed(&frame(0x89, b""));
     assert_eq!(deadline(&end), Some(14_000));
-    // What we send prolongs it, from when it is looked at.
+    // What we send prolongs it: from when that is said, or else looked at.
+    end.socket.send_message(&mut end.out, Kind::Text, b"x").unwrap();
+    end.socket.date_sent(10_000);
+    end.socket.date_sent(13_000);
+    assert_eq!(deadline(&end), Some(20_000));
     end.socket.send_message(&mut end.out, Kind::Text, b"x").unwrap();
     end.out.clear();
-    assert_eq!(expire(&mut end, 14_000), Expiry::Nothing);
-    assert_eq!(deadline(&end), Some(24_000));
-    assert_eq!(expire(&mut end, 24_000), Expiry::Wrote);
+    assert_eq!(expire(&mut end, 20_000), Expiry::Nothing);
+    assert_eq!(deadline(&end), Some(30_000));
+    assert_eq!(expire(&mut end, 30_000), Expiry::Wrote);
     assert_eq!(end.out, close_frame(1001));
-    assert_eq!(deadline(&end), Some(29_000));
+    assert_eq!(deadline(&end), Some(35_000));
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Descriptors: what happens when none is left, and that none is lost. One test in a process of its own, because both
 //! the limit and the count are the whole process's.
 
+mod kernel;
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use ringgate_runtime::buffer::SendBuf;
-use ringgate_runtime::driver::DriverChoice;
 use ringgate_runtime::executor::{Executor, ExecutorConfig, Handle};
 use ringgate_runtime::net::{Address, Listener};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -25,7 +26,7 @@ fn listen(handle: &Handle) -> (Listener, std::net::SocketAddr) {
 
 #[test]
 fn descriptors() {
-    for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
+    for driver in kernel::drivers() {
         println!("{driver:?}");
         let config = ExecutorConfig { driver, ..ExecutorConfig::default() };
         accept_pauses_and_goes_on(&mut Executor::new(config.clone()).unwrap());

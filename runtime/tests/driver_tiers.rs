@@ -1,5 +1,7 @@
 //! Which driver and tier runs where a kernel lacks something: the line that says so, and that it serves.
 
+mod kernel;
+
 use ringgate_runtime::buffer::SendBuf;
 use ringgate_runtime::driver::{DriverChoice, RingConfig, RingFeature};
 use ringgate_runtime::executor::{Executor, ExecutorConfig};
@@ -26,17 +28,22 @@ fn serves(mut executor: Executor) -> String {
 #[test]
 fn each_flag_that_is_refused_leaves_the_next_tier() {
     use RingFeature::{DeferTaskrun, SilentSends, SingleIssuer};
+    if !kernel::has_io_uring() {
+        return;
+    }
     let best = "SINGLE_ISSUER|DEFER_TASKRUN|TASKRUN_FLAG|SUBMIT_ALL,";
     let second = "SINGLE_ISSUER|COOP_TASKRUN|TASKRUN_FLAG|SUBMIT_ALL,";
     let third = "COOP_TASKRUN|TASKRUN_FLAG|SUBMIT_ALL,";
     let every_send_tells = "every send tells";
+    // Both the deferred work and the silent sends are of 6.1.
+    let is_new = kernel::version() >= (6, 1);
     let tiers: [(&'static [RingFeature], &str, bool); 6] = [
-        (&[], best, true),
-        (&[SilentSends], best, false),
-        (&[DeferTaskrun], second, true),
+        (&[], if is_new { best } else { second }, is_new),
+        (&[SilentSends], if is_new { best } else { second }, false),
+        (&[DeferTaskrun], second, is_new),
         (&[DeferTaskrun, SilentSends], second, false),
         // The kernel refuses DEFER_TASKRUN without it.
-        (&[SingleIssuer], third, true),
+        (&[SingleIssuer], third, is_new),
         (&[SingleIssuer, SilentSends], third, false),
     ];
     for (without, tier, is_silent) in tiers {
@@ -48,12 +55,31 @@ fn each_flag_that_is_refused_leaves_the_next_tier() {
 
 #[test]
 fn without_bundles_each_receive_brings_one_buffer() {
+    if !kernel::has_io_uring() {
+        return;
+    }
+    let line = serves(executor(DriverChoice::IoUring, &[]).unwrap());
+    assert_eq!(line.contains("no bundles"), kernel::version() < (6, 17), "{line}");
     let line = serves(executor(DriverChoice::IoUring, &[RingFeature::Bundles]).unwrap());
     assert!(line.contains("no bundles"), "{line}");
 }
 
 #[test]
+fn a_kernel_without_io_uring_leaves_epoll_and_a_reason() {
+    if kernel::has_io_uring() {
+        return;
+    }
+    let line = serves(executor(DriverChoice::Auto, &[]).unwrap());
+    assert!(line.starts_with("driver epoll (io_uring is not available: ") && line.contains("remedy: "), "{line}");
+    let error = executor(DriverChoice::IoUring, &[]).unwrap_err();
+    assert!(error.to_string().contains("was demanded") && error.to_string().contains("remedy: "), "{error}");
+}
+
+#[test]
 fn what_there_is_no_doing_without_leaves_epoll_and_a_reason() {
+    if !kernel::has_io_uring() {
+        return;
+    }
     for (without, reason) in [
         (&[RingFeature::Multishot], "lacks multishot receive"),
         (&[RingFeature::BufferRing], "registering the buffer ring"),

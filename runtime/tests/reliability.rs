@@ -1,6 +1,8 @@
 //! What a core bears: stalls, panics, greedy tasks, signals, wakes from other threads, somebody else's loop; and what it
 //! costs when nothing is wrong. Real sockets, both kernel drivers.
 
+mod kernel;
+
 use std::future::poll_fn;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -17,7 +19,7 @@ use ringgate_runtime::net::{Address, ByteStream as _, SocketStream};
 use rustix::event::epoll;
 
 fn on_both_drivers(mut test: impl FnMut(&mut Executor)) {
-    for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
+    for driver in kernel::drivers() {
         println!("{driver:?}");
         test(&mut Executor::new(ExecutorConfig { driver, ..ExecutorConfig::default() }).unwrap());
     }
@@ -77,6 +79,9 @@ fn run_while<T: Send + 'static>(executor: &mut Executor, thread: impl FnOnce() -
 
 #[test]
 fn an_isolated_round_trip_costs_one_system_call_of_the_ring() {
+    if !kernel::has_io_uring() {
+        return;
+    }
     let config = ExecutorConfig { driver: DriverChoice::IoUring, ..ExecutorConfig::default() };
     let mut executor = Executor::new(config).unwrap();
     let address = serve(&executor.handle());
@@ -401,7 +406,7 @@ fn wakes_from_threads_and_timers_reach_somebody_elses_loop() {
 /// More closes than the submission queue has room for: none is forgotten, the kernel lets go at once.
 #[test]
 fn an_executor_that_goes_with_many_streams_closes_them_all_quickly() {
-    for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
+    for driver in kernel::drivers() {
         let config = ExecutorConfig {
             driver,
             ring: RingConfig { submissions: 8, completions: 16, without: &[] },

@@ -168,6 +168,22 @@ fn a_reset_drops_the_handler_and_nothing_else() {
     });
 }
 
+/// The handler is done and the rest of its body waits for the window: the next stream takes over the place of this one.
+#[test]
+fn a_reset_of_what_is_still_going_out_leaves_its_place_to_the_next() {
+    on_every_driver(app, |server| {
+        let mut client = server.connect_http2();
+        for _ in 0..3 {
+            let big = client.begin("/big?bytes=3000000");
+            client.wire.say(&frame(kind::RST_STREAM, 0, big, &code::CANCEL.to_be_bytes()));
+            client.round_trip();
+            let later = client.begin("/later?ms=1");
+            assert_eq!(client.answer(later).text(), "later 1");
+            client.round_trip();
+        }
+    });
+}
+
 #[test]
 fn a_panic_is_a_500_on_its_own_stream() {
     on_every_driver(app, |server| {

@@ -384,3 +384,32 @@ fn s_06_an_unwanted_body_is_drained_to_a_bound() {
         },
     );
 }
+
+/// What was offered to the machine is still there when the peer has ended its side and reads on: nothing of it goes out,
+/// and nobody stumbles over it.
+#[test]
+fn a_peer_that_ends_its_side_in_the_middle_of_a_download_is_left_in_peace() {
+    in_every_world(
+        app,
+        |_| {},
+        |sim| sim.window_bytes = 16_384,
+        |server| {
+            let mut client = Http2::with_settings(server.wire(), &[(INITIAL_WINDOW_SIZE, 0x7fff_ffff)]);
+            client.gives_windows = false;
+            client.give_window(0, 0x7fff_0000);
+            for _ in 0..3 {
+                client.begin("/endless");
+            }
+            // The wire is full now. What the protocol has to say waits behind it when the end comes.
+            server.pass(500);
+            client.wire.say(&frame(kind::PING, 0, 0, &[7; 8]));
+            client.wire.finish();
+            server.pass(500);
+            while client.listen() {}
+            assert_eq!(server.count("handler_panics"), 0);
+            server.await_count("connections_open", 0);
+            assert_eq!(server.runtime_count("panics"), 0);
+            assert_eq!(server.connect().get("/now").text(), "now");
+        },
+    );
+}

@@ -3,18 +3,25 @@
 use ringgate::{App, Config, Core, Request, Response, blocking, post};
 use ringgate_runtime::{net::Address, sys::placement::Placement};
 use ringgate_tests::gateway::{
-    Asked, Client, Server, Wire, drivers, grounds, on_every_driver, on_every_driver_with, start_gateway,
+    Asked, Client, Server, Wire, drivers, grounds,
+    http2::{block, code, frame, kind},
+    on_every_driver, on_every_driver_with, start_gateway,
 };
 use std::{
     net::{TcpListener, TcpStream},
     os::unix::net::UnixStream,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     time::{Duration, Instant},
 };
 
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// Handlers of `/held` stay.
+static HELD: AtomicBool = AtomicBool::new(false);
 static DROPPED: AtomicUsize = AtomicUsize::new(0);
 static WATCHING: AtomicUsize = AtomicUsize::new(0);
 static NOTICED: AtomicUsize = AtomicUsize::new(0);
@@ -52,6 +59,14 @@ fn watchful(request: blocking::Request) -> &'static str {
     "somebody"
 }
 
+fn held(_: blocking::Request) -> &'static str {
+    let begun = Instant::now();
+    while HELD.load(SeqCst) && begun.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    "beside"
+}
+
 fn time(request: Option<std::borrow::Cow<'_, str>>) -> Duration {
     Duration::from_millis(request.and_then(|text| text.parse().ok()).unwrap_or(20))
 }
@@ -67,6 +82,7 @@ fn app(_: &Core) -> App {
             std::thread::sleep(time(request.query_value("ms")));
             "beside"
         })
+        .route("/held", held)
         .route("/forever", forever)
         .route("/watchful", watchful)
         .route("/panic", |_: &Request| -> Response { panic!("inline") })
@@ -216,22 +232,26 @@ fn a_full_crew_is_a_503_with_retry_after() {
     on_every_driver_with(app, configure, |server| {
         let mut clients: Vec<_> = (0..3).map(|_| server.connect()).collect();
         clients.iter_mut().for_each(|client| assert_eq!(client.get("/now").text(), "now"));
+        HELD.store(true, SeqCst);
         for client in &mut clients {
-            client.wire.say(b"GET /beside?ms=150 HTTP/1.1\r\nhost: a\r\n\r\n");
+            client.wire.say(b"GET /held HTTP/1.1\r\nhost: a\r\n\r\n");
         }
         // One runs, one waits; which of them comes first is the network's choice.
+        server.await_count("crew_full", 1);
+        HELD.store(false, SeqCst);
         let answers: Vec<_> = clients.iter_mut().map(|client| client.answer(false)).collect();
         let (served, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
         assert_eq!((served.len(), refused.len()), (2, 1));
         assert_eq!((refused[0].status, refused[0].field("retry-after")), (503, Some("1")));
-        assert_eq!(server.count("crew_full"), 1);
         let mut client = server.connect_http2();
-        let streams = [0; 3].map(|_| client.begin("/beside?ms=150"));
+        HELD.store(true, SeqCst);
+        let streams = [0; 3].map(|_| client.begin("/held"));
+        server.await_count("crew_full", 2);
+        HELD.store(false, SeqCst);
         let refused = client.answer(streams[2]);
         assert_eq!((refused.status, refused.field("retry-after")), (503, Some("1")));
         assert_eq!(client.answer(streams[0]).text(), "beside");
         assert_eq!(client.answer(streams[1]).text(), "beside");
-        assert_eq!(server.count("crew_full"), 2);
     });
 }
 
@@ -262,6 +282,49 @@ fn r_01_a_head_that_drips_is_not_waited_for() {
             client.wire.say(b"\r\n\r\n");
             assert_eq!(client.answer(false).status, 200, "slow, but faster than the least");
         }
+    });
+}
+
+#[test]
+fn r_01_a_head_of_http2_that_drips_is_not_waited_for() {
+    let configure = |config: &mut Config| {
+        config.timeouts.header_timeout_ms = 20_000;
+        config.timeouts.header_grace_ms = 200;
+    };
+    let long = "v".repeat(1_200);
+    let head = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/now"), ("x", &long)];
+    let head = block(&head);
+    on_every_driver_with(app, configure, |server| {
+        for before in [false, true] {
+            for is_one_frame in [false, true] {
+                let mut client = server.connect_http2();
+                assert!(!before || client.get("/now").status == 200);
+                let (id, last) = if before { (3, 1) } else { (1, 0) };
+                let begun = server.now_ms();
+                match is_one_frame {
+                    true => client.wire.say(&frame(kind::HEADERS, END_HEADERS, id, &head)[..60]),
+                    false => client.wire.say(&frame(kind::HEADERS, 0, id, &head[..60])),
+                }
+                for byte in &head[60..67] {
+                    server.pass(50);
+                    match is_one_frame {
+                        true => client.wire.say(&[*byte]),
+                        false => client.wire.say(&frame(kind::CONTINUATION, 0, id, &[*byte])),
+                    }
+                }
+                assert_eq!(client.rest(), Some((last, code::ENHANCE_YOUR_CALM)), "{before} {is_one_frame}");
+                assert!(server.now_ms() - begun < 10_000, "long before its time is over");
+            }
+        }
+        server.await_count("timeouts_header", 4);
+        let mut client = server.connect_http2();
+        for piece in frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, &head).chunks(120) {
+            client.wire.say(piece);
+            server.pass(50);
+        }
+        // Slow, but faster than the least. The two before it were answered on their connections.
+        server.await_count("responses_2xx", 3);
+        assert_eq!(server.count("timeouts_header"), 4);
     });
 }
 

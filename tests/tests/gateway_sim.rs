@@ -69,6 +69,13 @@ fn default_timeouts_take_no_real_time() {
         let mut wire = server.wire();
         wire.say(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         near(lasts(server, &mut *wire), 5_000);
+        // A head that has begun and stands.
+        let mut client = server.connect_http2();
+        client.round_trip();
+        client.wire.say(&frame(kind::HEADERS, 0, 1, b"\x82"));
+        let begun = server.now_ms();
+        assert_eq!(client.rest(), Some((0, code::ENHANCE_YOUR_CALM)), "R-01");
+        near(server.now_ms() - begun, 2_000);
         // Half of a preface is half of a head.
         let mut wire = server.wire();
         wire.say(b"PRI * HTTP/2.0\r\n");

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use ringgate::{App, Gateway, Request, Response, RunningGateway, post};
 use ringgate_runtime::driver::DriverChoice;
 use ringgate_runtime::sys::placement::Placement;
+use ringgate_tests::gateway::drivers;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
@@ -80,7 +81,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
 fn bodies_go_both_ways_through_both_windows() {
-    for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
+    for driver in drivers() {
         let gateway = start(driver);
         runtime().block_on(async {
             let client = connect(&gateway).await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ringgate::{App, Gateway, Request, RunningGateway};
 use ringgate_runtime::driver::DriverChoice;
 use ringgate_runtime::sys::placement::Placement;
+use ringgate_tests::gateway::drivers;
 
 fn start(driver: DriverChoice, is_upgraded: bool) -> RunningGateway {
     Gateway::builder(|_| App::new().route("/", |request: &Request| format!("over {}", request.protocol())))
@@ -40,7 +41,7 @@ fn request(settings: &str) -> String {
 
 #[test]
 fn c_4_and_5_the_upgraded_request_is_stream_one_behind_our_settings() {
-    for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
+    for driver in drivers() {
         let gateway = start(driver, true);
         let received = answer(&gateway, &request("http2-settings: AAMAAABkAAQAAP__\r\n"), PREFACE);
         let head_end = received.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;

@@ -156,6 +156,21 @@ async fn prepared(mut socket: WebSocket) {
     let _ = socket.ping(b"!");
 }
 
+/// A broadcast waits behind a message in fragments, whose end never comes: the peer closes, or the handler gives up.
+async fn breaks_off(mut socket: WebSocket) {
+    let (core, waits) = (socket.core().clone(), socket.request().unwrap().query_value("waits").is_some());
+    let room = core.topic("interrupted");
+    let _here = room.subscribe(&socket);
+    let mut writer = socket.begin(Kind::Text).unwrap();
+    writer.write("a").await.unwrap();
+    room.publish("between").await;
+    if waits {
+        std::future::pending().await
+    }
+    core.handle().sleep(Duration::from_millis(200)).await;
+    let _ = writer.write("b").await;
+}
+
 fn app(_: &Core) -> App {
     App::new()
         .route("/echo", echo)
@@ -173,6 +188,7 @@ fn app(_: &Core) -> App {
         .route("/watches-blocking", watches_blocking)
         .route("/prepared", get(websocket(prepared).deflate(Default::default())))
         .route("/talks", talks)
+        .route("/breaks-off", breaks_off)
         .route("/talks-oldest", get(websocket(talks).queue(200_000, QueuePolicy::DropOldest)))
         .route("/talks-close", get(websocket(talks).queue(200_000, QueuePolicy::Close)))
 }
@@ -490,5 +506,25 @@ fn a_slow_subscriber_holds_up_nobody() {
             assert_eq!(speaker.text().len(), line.len());
         }
         assert!(server.count("websocket_messages_dropped") > 100, "{}", server.count("websocket_messages_dropped"));
+    });
+}
+
+#[test]
+fn nothing_stands_in_a_broken_off_message_or_follows_a_close() {
+    on_every_driver(app, |server| {
+        for (path, ours, theirs) in
+            [("/breaks-off", 1011, None), ("/breaks-off", 1000, Some(1000)), ("/breaks-off?waits", 1000, Some(1000))]
+        {
+            for (protocol, mut client) in server.websockets(path) {
+                assert_eq!(client.frame(), (0x01, b"a".to_vec()), "{protocol} {path}");
+                if let Some(code) = theirs {
+                    client.wire.say(&close(code));
+                } else {
+                    assert_eq!(client.frame(), (0x00, b"b".to_vec()), "{protocol} {path}");
+                }
+                assert_eq!(client.closed(), ours, "{protocol} {path}");
+            }
+        }
+        server.await_count("connections_open", 0);
     });
 }

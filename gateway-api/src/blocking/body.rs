@@ -21,12 +21,14 @@ pub struct Body {
     /// Bytes taken from the pipe.
     read: u64,
     ended: bool,
+    /// What every call answers from now on.
+    failed: Option<BodyError>,
 }
 
 impl Body {
     pub(crate) fn new(pipe: Option<(Arc<Pipe>, u64)>, length: Option<u64>) -> Self {
         let (pipe, bytes_max) = pipe.map_or((None, 0), |(pipe, bytes_max)| (Some(pipe), bytes_max));
-        Self { ended: pipe.is_none(), pipe, piece: Bytes::new(), length, bytes_max, read: 0 }
+        Self { ended: pipe.is_none(), pipe, piece: Bytes::new(), length, bytes_max, read: 0, failed: None }
     }
 
     /// True when the request announced no body, or the body is read to its end.
@@ -58,19 +60,23 @@ impl Body {
         if self.ended {
             return None;
         }
-        let pipe = self.pipe.as_ref()?;
-        if self.length.is_some_and(|length| length > self.bytes_max) {
-            return Some(Err(BodyError::TooLarge));
+        if let Some(error) = self.failed {
+            return Some(Err(error));
         }
-        let next = pipe.pop_blocking();
+        let pipe = self.pipe.as_ref()?;
+        let mut next = match self.length {
+            Some(length) if length > self.bytes_max => Some(Err(BodyError::TooLarge)),
+            _ => pipe.pop_blocking(),
+        };
         if let Some(Ok(piece)) = &next {
             self.read += piece.len() as u64;
             if self.read > self.bytes_max {
                 pipe.leave();
-                return Some(Err(BodyError::TooLarge));
+                next = Some(Err(BodyError::TooLarge));
             }
         }
         self.ended = next.is_none();
+        self.failed = next.as_ref().and_then(|next| next.as_ref().err()).copied();
         next
     }
 

@@ -115,10 +115,9 @@ impl Exchange {
             Ok(then) => Ok(then),
             Err(end) => self.break_off(wire, machine, end).ok_or(()),
         };
-        if let Some(incoming) = &self.incoming {
-            // Somebody may still hold the body: nothing more will come.
-            incoming.inbound.fail(BodyError::Disconnected);
-        }
+        // Somebody may still hold the body: nothing more will come. What is wrong with the rest of it, once the response is
+        // made, must not cost the response.
+        self.incoming = None;
         let Ok(then) = then else { return Flow::Gone };
         if let Some(upgrade) = self.upgrade.take() {
             return Flow::Upgrade(Box::new((*upgrade, std::mem::take(&mut self.buf))));
@@ -314,6 +313,8 @@ impl Exchange {
                     incoming.inbound.fail(BodyError::Disconnected);
                     return Err(End::Gone);
                 }
+                // Who was not invited to send cannot be late.
+                Poll::Pending if machine.is_uninvited() => return Ok(()),
                 Poll::Pending => {
                     let now = wire.now();
                     incoming.waiting.get_or_insert_with(|| {

@@ -60,21 +60,42 @@ pub(crate) enum Flow {
 
 /// Serves a connection until it ends. Between requests this future holds the socket and the timer, and nothing else:
 /// a machine at rest is as good as a new one, and what a running exchange needs is boxed and exists as long as it runs.
-pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>) -> Next {
-    let mut kept: Option<Box<Connection>> = None;
-    loop {
-        let mut flow = poll_fn(|cx| poll_kept(wire, &mut kept, cx)).await;
-        if let Flow::Exchange(exchange) = flow {
-            let mut machine = kept.take().unwrap_or_default();
-            flow = Box::pin(exchange.run(wire, &mut machine)).await;
-            kept = (!machine.is_idle()).then_some(machine);
+///
+/// Not an `async fn`, which would hold its argument twice, and nothing of a round's outcome is alive while the next one is
+/// awaited: idle connections are counted in bytes.
+#[expect(clippy::manual_async_fn, reason = "see above")]
+pub(crate) fn serve<S: ByteStream>(wire: &mut Wire<S>) -> impl Future<Output = Next> + use<'_, S> {
+    async move {
+        let mut kept: Option<Box<Connection>> = None;
+        loop {
+            let exchange = match poll_fn(|cx| poll_kept(wire, &mut kept, cx)).await {
+                Flow::Exchange(exchange) => exchange,
+                flow => match flow.next() {
+                    Some(next) => return next,
+                    None => continue,
+                },
+            };
+            let machine = kept.get_or_insert_default();
+            let next = Box::pin(exchange.run(wire, machine)).await.next();
+            if machine.is_idle() {
+                kept = None;
+            }
+            if let Some(next) = next {
+                return next;
+            }
         }
-        match flow {
-            Flow::Close => return Next::Close,
-            Flow::Gone => return Next::Gone,
-            Flow::Upgrade(upgrade) => return Next::Upgrade(upgrade),
-            Flow::Http2(upgraded) => return Next::Http2(upgraded),
-            Flow::Wait | Flow::Full | Flow::Exchange(_) => {}
+    }
+}
+
+impl Flow {
+    /// What becomes of the socket, if HTTP/1 is done with it.
+    fn next(self) -> Option<Next> {
+        match self {
+            Self::Close => Some(Next::Close),
+            Self::Gone => Some(Next::Gone),
+            Self::Upgrade(upgrade) => Some(Next::Upgrade(upgrade)),
+            Self::Http2(upgraded) => Some(Next::Http2(upgraded)),
+            Self::Wait | Self::Full | Self::Exchange(_) => None,
         }
     }
 }
@@ -128,7 +149,6 @@ fn poll_round<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &
 
 /// Nothing to read: the connection waits, until the deadline or a drain.
 fn poll_quiet<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut Context<'_>) -> Poll<Flow> {
-    wire.leave_waker(cx);
     let is_idle = machine.is_idle() && wire.input.is_empty();
     if is_idle && wire.core().shared.draining.get() {
         // Nothing is unread that could cost the peer its last response: no need for stages.

@@ -73,13 +73,13 @@ impl Input {
     /// Everything not consumed, to be changed in place. What somebody else looks at is copied first.
     #[inline]
     pub(crate) fn unique(&mut self) -> &mut [u8] {
-        if let Self::Joined(bytes) = self {
-            *self = Self::Lease { lease: Lease::from_vec(std::mem::take(bytes)), start: 0 };
-        }
-        if let Self::Lease { lease, start } = self
-            && lease.as_mut_slice().is_none()
-        {
-            *self = Self::Lease { lease: Lease::from_vec(lease[*start..].to_vec()), start: 0 };
+        let is_unique = match self {
+            Self::Lease { lease, .. } => lease.as_mut_slice().is_some(),
+            Self::Joined(_) => false,
+            Self::Empty => true,
+        };
+        if !is_unique {
+            self.make_unique();
         }
         match self {
             Self::Lease { lease, start } => match lease.as_mut_slice() {
@@ -87,6 +87,18 @@ impl Input {
                 None => unreachable!("a fresh copy has one owner"),
             },
             _ => &mut [],
+        }
+    }
+
+    #[inline(never)]
+    fn make_unique(&mut self) {
+        if let Self::Joined(bytes) = self {
+            *self = Self::Lease { lease: Lease::from_vec(std::mem::take(bytes)), start: 0 };
+        }
+        if let Self::Lease { lease, start } = self
+            && lease.as_mut_slice().is_none()
+        {
+            *self = Self::Lease { lease: Lease::from_vec(lease[*start..].to_vec()), start: 0 };
         }
     }
 
@@ -99,6 +111,11 @@ impl Input {
                 part.truncate(*start + range.end);
                 part.advance(*start + range.start);
                 *self = Self::Empty;
+                part
+            }
+            Self::Lease { lease, start } => {
+                let part = lease.slice(*start + range.start..*start + range.end);
+                *start += count;
                 part
             }
             _ => {

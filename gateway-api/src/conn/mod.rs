@@ -10,7 +10,7 @@ pub(crate) mod proxy;
 pub(crate) mod websocket;
 pub(crate) mod wire;
 
-use crate::conn::wire::Wire;
+use crate::conn::{http1::Next, wire::Wire};
 use ringgate_protocols::preface::{Preface, detect};
 use ringgate_runtime::{buffer::SendBuf, net::ByteStream};
 use std::{
@@ -28,21 +28,27 @@ pub(crate) fn serve<S: ByteStream, G>(mut wire: Wire<S>, guard: G) -> impl Futur
     async move {
         let _guard = &guard;
         let canned: &[u8] = match poll_fn(|cx| poll_preface(&mut wire, cx)).await {
-            Some(Preface::Http1) => match http1::serve(&mut wire).await {
-                http1::Next::Close => &[],
-                http1::Next::Gone => return,
-                http1::Next::Upgrade(upgrade) => match websocket::begin(&mut wire, upgrade).await {
-                    http1::Next::Close => &[],
+            Some(Preface::Http1) => {
+                let next = 'served: {
+                    // A block of its own: what HTTP/1 came to is not held while the next protocol is spoken.
+                    let upgrade = 'websocket: {
+                        let upgraded = match http1::serve(&mut wire).await {
+                            Next::Upgrade(upgrade) => break 'websocket upgrade,
+                            Next::Http2(upgraded) => upgraded,
+                            next => break 'served next,
+                        };
+                        break 'served Box::pin(http2::serve_upgraded(&mut wire, *upgraded)).await;
+                    };
+                    websocket::begin(&mut wire, upgrade).await
+                };
+                match next {
+                    Next::Close => &[],
                     _ => return,
-                },
-                http1::Next::Http2(upgraded) => match Box::pin(http2::serve_upgraded(&mut wire, *upgraded)).await {
-                    http1::Next::Close => &[],
-                    _ => return,
-                },
-            },
+                }
+            }
             // Boxed: a connection of HTTP/1 does not pay for it.
             Some(Preface::Http2) => match Box::pin(http2::serve(&mut wire)).await {
-                http1::Next::Close => &[],
+                Next::Close => &[],
                 _ => return,
             },
             Some(Preface::Tls) => TLS_REFUSED,
@@ -72,7 +78,6 @@ fn poll_preface<S: ByteStream>(wire: &mut Wire<S>, cx: &mut Context<'_>) -> Poll
             Poll::Pending => break,
         }
     }
-    wire.leave_waker(cx);
     if wire.core().shared.draining.get() && wire.input.is_empty() {
         return Poll::Ready(None);
     }

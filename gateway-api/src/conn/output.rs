@@ -68,11 +68,28 @@ fn ours_aside(fields: &[(HeaderName, HeaderValue)]) -> impl Iterator<Item = (&He
     fields.iter().filter(move |(name, _)| !ours(name)).map(|(name, value)| (name, value))
 }
 
+/// The same without those that the framing makes of its own: a body of known length has its own `content-length`, which
+/// a stream, and the answer to HEAD, may have from the handler.
+fn framing_aside(
+    fields: &[(HeaderName, HeaderValue)],
+    has_length: bool,
+) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    let is_framing =
+        move |name: &HeaderName| *name == header::TRANSFER_ENCODING || (has_length && *name == header::CONTENT_LENGTH);
+    ours_aside(fields).filter(move |(name, _)| !is_framing(name))
+}
+
 fn write(machine: &mut Connection, core: &Core, buf: &mut SendBuf, response: &mut Response) -> Result<Written, Misuse> {
     let output_bytes_max = core.shared.config.limits.output_bytes_max;
+    // These have none. (A 304 tells the length of the body that it goes without.)
+    let is_empty = matches!(response.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
+    if is_empty {
+        response.body = Payload::Empty;
+    }
+    let has_length = is_empty || response.body.length().is_some_and(|length| length > 0);
     with_opening(core, response.status, response.content_type, |opening| {
         let block = opening.block();
-        let head = ResponseHead { status: response.status, block, fields: ours_aside(&response.fields) };
+        let head = ResponseHead { status: response.status, block, fields: framing_aside(&response.fields, has_length) };
         let body: &[u8] = match &response.body {
             Payload::Empty => &[],
             Payload::Static(bytes) => bytes,

@@ -53,7 +53,6 @@ fn poll_header<S: ByteStream>(wire: &mut Wire<S>, cx: &mut Context<'_>) -> Poll<
             Poll::Pending => break,
         }
     }
-    wire.leave_waker(cx);
     if wire.core().shared.draining.get() {
         return Poll::Ready(None);
     }

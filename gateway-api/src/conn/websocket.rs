@@ -57,14 +57,8 @@ pub(crate) fn serve<S: ByteStream>(
     let counters = &wire.core().shared.counters;
     counters.websockets_opened.up();
     counters.websockets_open.up();
-    let mut driver = Driver {
-        socket,
-        conversation: Some(conversation),
-        send_deadline: Instant::default(),
-        grace: None,
-        is_draining: false,
-        is_shut: false,
-    };
+    let mut driver =
+        Driver { socket, conversation: Some(conversation), send_deadline: Instant::default(), grace: NEVER };
     wire.deadline = Instant::default();
     poll_fn(move |cx| driver.poll(wire, cx))
 }
@@ -73,12 +67,12 @@ struct Driver {
     socket: Rc<Socket>,
     conversation: Option<Conversation>,
     send_deadline: Instant,
-    /// The connection is over: until then the handler may end by itself.
-    grace: Option<Instant>,
-    is_draining: bool,
-    /// Our side of the stream is ended.
-    is_shut: bool,
+    /// The connection is over: until then the handler may end by itself. [`NEVER`] before.
+    grace: Instant,
 }
+
+/// No moment that comes. (An instant that may be none takes twice the room of one.)
+const NEVER: Instant = Instant::from_nanos(u64::MAX);
 
 impl Drop for Driver {
     fn drop(&mut self) {
@@ -92,7 +86,7 @@ impl Drop for Driver {
         state.is_gone = true;
         state.finish(SocketError::Disconnected);
         state.driver = None;
-        let wakers = [state.receiver.take(), state.take_sender()];
+        let wakers = [state.receiver.take().map(|receiver| *receiver), state.take_sender()];
         drop(state);
         wakers.into_iter().flatten().for_each(std::task::Waker::wake);
     }
@@ -101,10 +95,10 @@ impl Drop for Driver {
 impl Driver {
     /// One turn: take in, converse, send.
     fn poll<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Poll<Next> {
-        wire.leave_waker(cx);
         self.attend(cx);
-        if !self.is_draining && wire.core().shared.draining.get() {
-            self.is_draining = true;
+        if wire.core().shared.draining.get()
+            && !std::mem::replace(&mut self.socket.state.borrow_mut().is_draining, true)
+        {
             let _ = self.socket.close(Some(CloseCode::GOING_AWAY), "");
         }
         let mut is_tired = true;
@@ -226,6 +220,7 @@ impl Driver {
         }
         state.is_blocked = false;
         state.collect(&core);
+        state.machine.date_sent(milliseconds(&core));
         let buf = std::mem::take(&mut state.out);
         wire.send(buf);
         let sender = state.take_sender();
@@ -237,21 +232,21 @@ impl Driver {
     /// Whether it is over, and if not, until when to wait.
     fn poll_end<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Poll<Next> {
         loop {
-            let (is_gone, is_closed) = {
+            let (is_gone, is_closed, is_shut) = {
                 let state = self.socket.state.borrow();
-                (state.is_gone, state.machine.is_closed() && state.queued() == 0)
+                (state.is_gone, state.machine.is_closed() && state.queued() == 0, state.is_shut)
             };
             if is_gone || is_closed {
                 if self.conversation.is_none() {
                     return Poll::Ready(if is_gone { Next::Gone } else { Next::Close });
                 }
-                if is_closed && !is_gone && !self.is_shut && wire.stream.poll_sent(cx).is_ready() {
+                if is_closed && !is_gone && !is_shut && wire.stream.poll_sent(cx).is_ready() {
                     // Section 7.1.1: the server closes first, whatever its handler still does.
-                    self.is_shut = true;
+                    self.socket.state.borrow_mut().is_shut = true;
                     wire.stream.shutdown_write();
                 }
                 let time = Duration::from_millis(u64::from(self.socket.options.limits.close_timeout_ms));
-                self.grace.get_or_insert_with(|| wire.now() + time);
+                self.grace = self.grace.min(wire.now() + time);
             }
             let Some(next) = self.deadline() else { return Poll::Pending };
             // The timer mostly fires earlier than it need, so that it is not moved with every message.
@@ -276,16 +271,17 @@ impl Driver {
         let machine = state.machine.poll_timeout(&self.socket.options.limits).filter(|_| !is_deaf && !state.is_gone);
         let machine = machine.map(|due| Instant::from_nanos((due + 1) * 1_000_000));
         let send = state.is_blocked.then_some(self.send_deadline);
-        [machine, send, self.grace].into_iter().flatten().min()
+        let grace = (self.grace != NEVER).then_some(self.grace);
+        [machine, send, grace].into_iter().flatten().min()
     }
 
     /// Something is due.
     fn expire<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Result<(), Gone> {
         let now = wire.now();
         let core = wire.link.core.clone();
-        if self.grace.is_some_and(|grace| grace <= now) {
+        if self.grace <= now {
             self.conversation = None;
-            self.grace = None;
+            self.grace = NEVER;
             return Ok(());
         }
         {

@@ -4,12 +4,11 @@ use crate::{conn::input::Input, core::Core, dispatch::Table, request::Link};
 use ringgate_runtime::{
     buffer::SendBuf,
     net::ByteStream,
-    time::{Instant, Sleep},
+    time::{Alarm, Instant},
 };
 use std::{
-    future::{Future, poll_fn},
+    future::poll_fn,
     io,
-    pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -29,7 +28,7 @@ pub(crate) struct Wire<S> {
     pub(crate) has_served: bool,
     /// The machine stands between two requests and remembers nothing.
     pub(crate) is_at_rest: bool,
-    sleep: Sleep,
+    alarm: Alarm,
 }
 
 /// What a closing connection still reads, in units of `drain_bytes_max`: a response saved is worth more than a
@@ -46,7 +45,7 @@ impl<S: ByteStream> Wire<S> {
         let handle = link.core.handle();
         let timeout = Duration::from_millis(link.core.shared.config.timeouts.header_timeout_ms);
         let deadline = handle.now() + timeout;
-        let sleep = handle.sleep_until(deadline);
+        let alarm = handle.alarm();
         Self {
             stream,
             input: Input::default(),
@@ -56,7 +55,7 @@ impl<S: ByteStream> Wire<S> {
             head_left_ms: 0,
             has_served: false,
             is_at_rest: true,
-            sleep,
+            alarm,
         }
     }
 
@@ -95,17 +94,7 @@ impl<S: ByteStream> Wire<S> {
 
     #[inline]
     fn poll_until(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        self.sleep.reset(due);
-        Pin::new(&mut self.sleep).poll(cx)
-    }
-
-    /// Lets a drain find this connection while it waits.
-    #[inline]
-    pub(crate) fn leave_waker(&self, cx: &Context<'_>) {
-        let mut kept = self.link.waker.borrow_mut();
-        if !kept.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            *kept = Some(cx.waker().clone());
-        }
+        self.alarm.poll_at(due, cx)
     }
 
     /// Sends, or gives the memory back if there is nothing to send.

@@ -94,8 +94,12 @@ impl SetCookie {
     /// As the value of a `Set-Cookie` field.
     ///
     /// # Errors
-    /// When name, value or path cannot stand in a field. (A `;` in them ends the value early; encode it.)
+    /// When name, value or path cannot stand in a field, or have a `;` in them, behind which others would be attributes.
     pub fn value(&self) -> Result<HeaderValue, InvalidHeaderValue> {
+        if [&self.pair, &self.path].into_iter().any(|text| text.contains(';')) {
+            // No value has a line end: the one error there is.
+            return HeaderValue::from_bytes(b"\n");
+        }
         let mut text = format!("{}; Path={}; SameSite={}", self.pair, self.path, self.same_site);
         if let Some(seconds) = self.max_age_s {
             let _ = write!(text, "; Max-Age={seconds}");
@@ -121,5 +125,8 @@ mod tests {
         let cookie = SetCookie::new("k", "v").max_age_s(5).value().unwrap();
         assert_eq!(cookie, "k=v; Path=/; SameSite=Lax; Max-Age=5; Secure; HttpOnly");
         assert!(SetCookie::new("k", "v\r\nx: y").value().is_err());
+        for cookie in [SetCookie::new("k", "v; Domain=evil"), SetCookie::new("k", "v").path("/; Secure")] {
+            assert!(cookie.value().is_err(), "{cookie:?}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     error::BodyError,
     features::Features,
     request::{Link, Request},
-    response::{Payload, Response},
+    response::{Payload, Response, is_bodiless},
     site::Site,
     stream::Chunk,
     tower::{
@@ -196,7 +196,7 @@ impl Answer {
         if (core.is_draining() || is_shed) && version < Version::HTTP_2 {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        let is_bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let is_bodiless = is_bodiless(status);
         let length = body.length().filter(|length| !is_bodiless && (*length > 0 || !is_head));
         if let Some(length) = length {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));

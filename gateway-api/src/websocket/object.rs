@@ -21,7 +21,7 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 /// A WebSocket on the core that accepted it. Neither handler nor caller knows whether the bytes travel over HTTP/1.1
@@ -48,21 +48,16 @@ use std::{
 pub struct WebSocket {
     /// Boxed: it is gone when the handler waits, and handlers hold this object twice.
     request: Option<Box<Request>>,
-    receiver: Receiver,
-    sender: Sender,
+    socket: Rc<Socket>,
 }
 
 impl WebSocket {
     pub(crate) fn new(socket: Rc<Socket>, request: Request) -> Self {
-        Self {
-            request: Some(Box::new(request)),
-            receiver: Receiver { socket: socket.clone() },
-            sender: Sender { socket },
-        }
+        Self { request: Some(Box::new(request)), socket }
     }
 
     pub(crate) fn shared(&self) -> &Rc<Socket> {
-        &self.sender.socket
+        &self.socket
     }
 
     /// The opening request: path, parameters, fields, peer. Its memory is given back when `recv` first waits: an idle
@@ -125,7 +120,7 @@ impl WebSocket {
     /// Poll form of [`WebSocket::recv`].
     #[inline]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, SocketError>>> {
-        let polled = self.receiver.socket.poll_message(cx);
+        let polled = self.socket.poll_message(cx);
         if polled.is_pending() {
             self.request = None;
         }
@@ -138,7 +133,7 @@ impl WebSocket {
     /// # Errors
     /// As [`WebSocket::recv`].
     pub async fn recv_piece(&mut self) -> Option<Result<Piece, SocketError>> {
-        self.receiver.recv_piece().await
+        poll_fn(|cx| self.socket.poll_piece(cx)).await
     }
 
     /// Sends a message. See [`Sender::send`].
@@ -147,7 +142,7 @@ impl WebSocket {
     /// As [`Sender::send`].
     #[inline]
     pub fn send<'a>(&'a mut self, message: impl Into<Outgoing<'a>>) -> Sending<'a> {
-        self.sender.send(message)
+        Sending { socket: &self.socket, message: Some(message.into()) }
     }
 
     /// Begins a message that is sent in fragments. See [`Sender::begin`].
@@ -155,7 +150,7 @@ impl WebSocket {
     /// # Errors
     /// As [`Sender::begin`].
     pub fn begin(&mut self, kind: Kind) -> Result<MessageWriter<'_>, SocketError> {
-        self.sender.begin(kind)
+        MessageWriter::begin(&self.socket, kind)
     }
 
     /// Sends a ping. See [`Sender::ping`].
@@ -163,7 +158,7 @@ impl WebSocket {
     /// # Errors
     /// As [`Sender::ping`].
     pub fn ping(&mut self, payload: &[u8]) -> Result<(), SocketError> {
-        self.sender.ping(payload)
+        self.socket.ping(payload)
     }
 
     /// Begins the closing handshake. See [`Sender::close`].
@@ -171,13 +166,13 @@ impl WebSocket {
     /// # Errors
     /// As [`Sender::close`].
     pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SocketError> {
-        self.sender.close(code, reason)
+        self.socket.close(Some(code), reason)
     }
 
     /// The peer's Close, once it has come.
     #[must_use]
     pub fn close_frame(&self) -> Option<CloseFrame> {
-        self.receiver.close_frame()
+        self.socket.state.borrow().close().cloned()
     }
 
     /// Whether messages can still be sent.
@@ -189,7 +184,14 @@ impl WebSocket {
     /// Two halves, for two tasks of this core.
     #[must_use]
     pub fn split(self) -> (Sender, Receiver) {
-        (self.sender, self.receiver)
+        self.socket.split();
+        (Sender { socket: self.socket.clone() }, Receiver { socket: self.socket.clone() })
+    }
+}
+
+impl Drop for WebSocket {
+    fn drop(&mut self) {
+        self.socket.leave(true, true);
     }
 }
 
@@ -282,8 +284,7 @@ impl Sender {
     /// # Errors
     /// As [`Sender::send`].
     pub fn begin(&mut self, kind: Kind) -> Result<MessageWriter<'_>, SocketError> {
-        self.socket.begin(kind, true)?;
-        Ok(MessageWriter { sender: self, is_finished: false })
+        MessageWriter::begin(&self.socket, kind)
     }
 
     /// Sends a ping of at most 125 bytes. The gateway pings silent peers by itself; the pong is not told.
@@ -323,11 +324,8 @@ impl Future for Sending<'_> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Err(error) = ready!(self.socket.poll_room(cx)) {
-            return Poll::Ready(Err(error));
-        }
-        let message = self.message.take();
-        Poll::Ready(message.map_or(Ok(()), |message| self.socket.write(message)))
+        let socket = self.socket;
+        socket.poll_write(&mut self.message, cx)
     }
 }
 
@@ -347,19 +345,24 @@ impl fmt::Debug for Sender {
 /// peer must not take a part for the whole.
 #[derive(Debug)]
 pub struct MessageWriter<'a> {
-    sender: &'a mut Sender,
+    socket: &'a Socket,
     is_finished: bool,
 }
 
-impl MessageWriter<'_> {
+impl<'a> MessageWriter<'a> {
+    fn begin(socket: &'a Socket, kind: Kind) -> Result<Self, SocketError> {
+        socket.begin(kind, true)?;
+        Ok(Self { socket, is_finished: false })
+    }
+
     /// Sends the next bytes as a fragment. Text may be cut anywhere, and is UTF-8 as a whole. Waits while the outgoing
     /// queue is full, whatever the policy.
     ///
     /// # Errors
     /// As [`Sender::send`].
     pub async fn write(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), SocketError> {
-        poll_fn(|cx| self.sender.socket.poll_room(cx)).await?;
-        self.sender.socket.write_fragment(bytes.as_ref(), false)
+        poll_fn(|cx| self.socket.poll_room(cx)).await?;
+        self.socket.write_fragment(bytes.as_ref(), false)
     }
 
     /// Ends the message.
@@ -367,16 +370,16 @@ impl MessageWriter<'_> {
     /// # Errors
     /// As [`Sender::send`].
     pub async fn finish(mut self) -> Result<(), SocketError> {
-        poll_fn(|cx| self.sender.socket.poll_room(cx)).await?;
+        poll_fn(|cx| self.socket.poll_room(cx)).await?;
         self.is_finished = true;
-        self.sender.socket.write_fragment(&[], true)
+        self.socket.write_fragment(&[], true)
     }
 }
 
 impl Drop for MessageWriter<'_> {
     fn drop(&mut self) {
         if !self.is_finished {
-            let _ = self.sender.socket.close(Some(CloseCode::INTERNAL), "");
+            let _ = self.socket.close(Some(CloseCode::INTERNAL), "");
         }
     }
 }
@@ -414,29 +417,26 @@ impl Sink<Message> for Sender {
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        if self.socket.is_open() {
-            self.socket.close(Some(CloseCode::NORMAL), "")?;
-        }
-        self.socket.poll_handed_over(cx)
+        self.socket.poll_closed(cx)
     }
 }
 
 impl Sink<Message> for WebSocket {
     type Error = SocketError;
 
-    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        Pin::new(&mut self.sender).poll_ready(cx)
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        self.socket.poll_room(cx)
     }
 
-    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), SocketError> {
-        Pin::new(&mut self.sender).start_send(message)
+    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), SocketError> {
+        self.socket.write(message.into())
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        Pin::new(&mut self.sender).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        self.socket.poll_handed_over(cx)
     }
 
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        Pin::new(&mut self.sender).poll_close(cx)
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        self.socket.poll_closed(cx)
     }
 }

@@ -213,7 +213,8 @@ fn open(options: &Rc<Options>, start: &Start, mut request: Request, has_other: b
         Ok(conversation) => conversation,
         Err(response) => return Ok(response),
     };
-    let mut response = Response::new(accepted.status);
+    let mut response = Response::default();
+    response.status = accepted.status;
     let text = |text: &str| HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""));
     if let Some(accept) = accepted.key {
         response.append(header::UPGRADE, HeaderValue::from_static("websocket"));

@@ -10,14 +10,15 @@ use crate::{
         message::Message,
         options::{Options, QueuePolicy},
         outgoing::{Outgoing, Prepared},
-        state::{End, Piece, State, misused, remember},
+        state::{End, Piece, State, misused},
     },
 };
 use ringgate_protocols::websocket::{close::CloseCode, message::Kind, state::State as Standing};
 use std::{
     cell::RefCell,
+    mem,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 pub(crate) struct Socket {
@@ -48,6 +49,20 @@ impl Socket {
     /// The next message. `None` after the closing handshake, or after the error that ended it was told.
     #[inline]
     pub(crate) fn poll_message(&self, cx: &Context<'_>) -> Poll<Option<Result<Message, SocketError>>> {
+        {
+            let state = &mut *self.state.borrow_mut();
+            if let Some((kind, lease)) = state.take_message(&self.options, milliseconds(self.core())) {
+                if !state.is_attended {
+                    state.nudge();
+                }
+                return Poll::Ready(Some(Ok(Message::new(kind, lease.into()))));
+            }
+        }
+        self.poll_message_slowly(cx)
+    }
+
+    #[inline(never)]
+    fn poll_message_slowly(&self, cx: &Context<'_>) -> Poll<Option<Result<Message, SocketError>>> {
         self.poll_next(cx, |state, socket, now| {
             let (kind, bytes) = state.next_message(&socket.hub, &socket.options, now)?;
             Some(Message::new(kind, bytes))
@@ -59,7 +74,6 @@ impl Socket {
         self.poll_next(cx, |state, socket, now| state.next_piece_alone(&socket.hub, &socket.options, now))
     }
 
-    #[inline]
     fn poll_next<T>(
         &self,
         cx: &Context<'_>,
@@ -76,7 +90,7 @@ impl Socket {
         }
         match state.end {
             End::None => {
-                remember(&mut state.receiver, cx);
+                state.remember_receiver(cx);
                 Poll::Pending
             }
             End::Untold(error) => {
@@ -90,13 +104,22 @@ impl Socket {
     /// Whether a message may be written now.
     #[inline]
     pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<Result<(), SocketError>> {
-        let state = &mut *self.state.borrow_mut();
+        self.poll_room_in(&mut self.state.borrow_mut(), cx)
+    }
+
+    #[inline]
+    fn poll_room_in(&self, state: &mut State, cx: &Context<'_>) -> Poll<Result<(), SocketError>> {
         if let Err(error) = state.sendable() {
             return Poll::Ready(Err(error));
         }
         if state.queued() < self.options.queue_bytes_max {
             return Poll::Ready(Ok(()));
         }
+        self.poll_room_made(state, cx)
+    }
+
+    /// The queue is full.
+    fn poll_room_made(&self, state: &mut State, cx: &Context<'_>) -> Poll<Result<(), SocketError>> {
         match self.options.policy {
             QueuePolicy::DropOldest if !state.is_fragmenting && self.make_room(state) => Poll::Ready(Ok(())),
             QueuePolicy::Close => Poll::Ready(Err(self.close_slow(state))),
@@ -106,6 +129,25 @@ impl Socket {
                 Poll::Pending
             }
         }
+    }
+
+    /// Writes a message once there is room. It is taken then.
+    #[inline]
+    pub(crate) fn poll_write(
+        &self,
+        message: &mut Option<Outgoing<'_>>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), SocketError>> {
+        let state = &mut *self.state.borrow_mut();
+        ready!(self.poll_room_in(state, cx))?;
+        if let Some(short) = message
+            && state.write_short(self.core(), &self.options, short)?
+        {
+            self.written(state);
+            *message = None;
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Ready(message.take().map_or(Ok(()), |message| self.write_in(state, message)))
     }
 
     fn make_room(&self, state: &mut State) -> bool {
@@ -127,10 +169,20 @@ impl Socket {
     pub(crate) fn write(&self, outgoing: Outgoing<'_>) -> Result<(), SocketError> {
         let state = &mut *self.state.borrow_mut();
         state.sendable()?;
+        self.write_in(state, outgoing)
+    }
+
+    #[inline(never)]
+    fn write_in(&self, state: &mut State, outgoing: Outgoing<'_>) -> Result<(), SocketError> {
         state.write(self.core(), &self.hub, &self.options, outgoing)?;
+        self.written(state);
+        Ok(())
+    }
+
+    #[inline]
+    fn written(&self, state: &State) {
         self.core().shared.counters.websocket_messages_sent.up();
         state.nudge();
-        Ok(())
     }
 
     /// Writes a broadcast message as the policy has it. Tells whether it did.
@@ -193,8 +245,11 @@ impl Socket {
         if state.is_gone {
             return Err(SocketError::Disconnected);
         }
-        // What waits behind the output goes first: nothing follows a Close.
-        state.is_fragmenting = false;
+        // What waits behind the output goes first: nothing follows a Close. But a message that is broken off here has no
+        // end that it could stand behind.
+        if mem::take(&mut state.is_fragmenting) {
+            state.discard_queue();
+        }
         state.collect_queue(self.core());
         let now = milliseconds(self.core());
         state.machine.close(state.out.tail(), code, reason, now).map_err(misused)?;
@@ -220,6 +275,21 @@ impl Socket {
         state.remember_sender(cx);
         state.nudge();
         Poll::Pending
+    }
+
+    /// The closing handshake has begun, and the wire been given everything.
+    pub(crate) fn poll_closed(&self, cx: &Context<'_>) -> Poll<Result<(), SocketError>> {
+        if self.is_open() {
+            self.close(Some(CloseCode::NORMAL), "")?;
+        }
+        self.poll_handed_over(cx)
+    }
+
+    /// The handler has an end more that receives, and one that sends.
+    pub(crate) fn split(&self) {
+        let state = &mut *self.state.borrow_mut();
+        state.receivers += 1;
+        state.senders += 1;
     }
 
     /// An end of the handler's is dropped; with the last one the socket closes.

@@ -18,7 +18,7 @@ use ringgate_protocols::websocket::{
     close::CloseCode,
     connection::Connection,
     error::{Fault, Misuse},
-    event::{Environment, Event},
+    event::{Environment, Event, Whole},
     message::{Kind, Payload, Variant},
     state::State as Standing,
 };
@@ -71,7 +71,8 @@ pub(crate) struct State {
     is_skipping: bool,
     pub(crate) out: SendBuf,
     pub(crate) end: End,
-    pub(crate) receiver: Option<Waker>,
+    /// Who waits to receive, unless it is the conversation that the driver looks after anyway.
+    pub(crate) receiver: Option<Box<Waker>>,
     pub(crate) driver: Option<Waker>,
     /// Ends that can receive, and that can send.
     pub(crate) receivers: u8,
@@ -86,6 +87,10 @@ pub(crate) struct State {
     pub(crate) is_gone: bool,
     /// The peer broke the protocol.
     pub(crate) is_faulty: bool,
+    /// The gateway is draining, and this socket has been told.
+    pub(crate) is_draining: bool,
+    /// Our side of the stream is ended.
+    pub(crate) is_shut: bool,
 }
 
 #[derive(Default)]
@@ -130,6 +135,8 @@ impl State {
             is_fragmenting: false,
             is_gone: false,
             is_faulty: false,
+            is_draining: false,
+            is_shut: false,
         }
     }
 
@@ -225,8 +232,26 @@ impl State {
         }
     }
 
-    /// The next whole message.
+    /// The usual case by itself: the input begins with a whole message, and nothing is before it. `None`, and nothing is
+    /// done, where it is anything else: [`State::next_message`] knows what.
     #[inline]
+    pub(crate) fn take_message(&mut self, options: &Options, now_ms: u64) -> Option<(Kind, Lease)> {
+        if self.ready.is_some() {
+            return None;
+        }
+        match self.machine.take_message(self.input.unique(), &options.limits, now_ms)? {
+            Ok(Whole { kind, payload, consumed }) => {
+                self.is_skipping = false;
+                Some((kind, self.input.take(consumed, payload.start()..payload.end())))
+            }
+            Err(fault) => {
+                self.fail(fault);
+                None
+            }
+        }
+    }
+
+    /// The next whole message.
     pub(crate) fn next_message(&mut self, hub: &Hub, options: &Options, now_ms: u64) -> Option<(Kind, MessageBytes)> {
         loop {
             let piece = self.next_piece(hub, options, now_ms)?;
@@ -267,6 +292,15 @@ impl State {
     /// The peer's Close, once it has come.
     pub(crate) fn close(&self) -> Option<&CloseFrame> {
         self.rare.as_ref()?.close.as_ref()
+    }
+
+    /// Keeps `cx` to be woken when there is something to receive. The driver goes on with its own conversation whenever
+    /// it is woken.
+    pub(crate) fn remember_receiver(&mut self, cx: &Context<'_>) {
+        let is_known = |waker: &Waker| waker.will_wake(cx.waker());
+        if !self.driver.as_ref().is_some_and(is_known) && !self.receiver.as_deref().is_some_and(is_known) {
+            self.receiver = Some(Box::new(cx.waker().clone()));
+        }
     }
 
     /// Keeps `cx` to be woken when there is room to send.
@@ -340,6 +374,29 @@ impl State {
             self.out = core.handle().take_send_buf();
         }
         self.out.tail()
+    }
+
+    /// The usual case by itself: a message that is short, plain and with nothing to choose. False, and nothing is done,
+    /// where it is anything else: [`State::write`] knows what.
+    #[inline]
+    pub(crate) fn write_short(
+        &mut self,
+        core: &Core,
+        options: &Options,
+        outgoing: &Outgoing<'_>,
+    ) -> Result<bool, SocketError> {
+        let payload: &[u8] = match &outgoing.content {
+            Content::Borrowed(bytes) => bytes,
+            Content::Owned(bytes) => bytes,
+            Content::Prepared(_) => return Ok(false),
+        };
+        let is_plain = self.machine.parameters().is_none() && options.policy != QueuePolicy::DropOldest;
+        if !is_plain || payload.len() > COPIED_BYTES_MAX {
+            return Ok(false);
+        }
+        self.tail(core);
+        self.machine.send_message(self.out.tail(), outgoing.kind, payload).map_err(misused)?;
+        Ok(true)
     }
 
     /// Writes a message, or puts it where the oldest can be dropped.
@@ -452,13 +509,19 @@ impl State {
         self.collect_queue(core);
         if self.machine.has_output() {
             self.machine.poll_output(self.out.tail());
+            if self.machine.is_closed() {
+                self.discard_queue();
+            }
         }
     }
 }
 
 impl State {
-    /// Puts the queue behind the output.
+    /// Puts the queue behind the output, unless a Close has gone before it, which nothing may follow.
     pub(crate) fn collect_queue(&mut self, core: &Core) {
+        if !matches!(self.machine.state(), Standing::Open | Standing::Answering) {
+            self.discard_queue();
+        }
         if !self.is_fragmenting
             && self.has_queue()
             && let Some(rare) = &mut self.rare
@@ -469,6 +532,14 @@ impl State {
             }
         }
         self.tail(core);
+    }
+
+    /// What waits will not be sent any more.
+    pub(crate) fn discard_queue(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.queue_bytes = 0;
+            rare.queue.clear();
+        }
     }
 }
 

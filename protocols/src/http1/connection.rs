@@ -214,6 +214,13 @@ impl Connection {
         self.continue_due && self.writing == Writing::Head
     }
 
+    /// True while the client may be waiting for an invitation that it has not got, also when it is too late for one: it
+    /// owes no byte of the body.
+    #[must_use]
+    pub fn is_uninvited(&self) -> bool {
+        self.continue_due
+    }
+
     #[inline]
     fn read_head(&mut self, input: &[u8], head: &mut Head, limits: &Limits) -> Result<Step, Fault> {
         let mut start = 0;

@@ -86,6 +86,12 @@ impl Stream {
             stalled: 0,
         }
     }
+
+    /// The application has something to do with it yet: its handler runs, or bytes that it has offered have not gone out.
+    #[inline]
+    pub(crate) const fn concerns_application(&self) -> bool {
+        self.handled || self.offered > 0
+    }
 }
 
 #[cfg(test)]

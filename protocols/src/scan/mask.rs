@@ -104,7 +104,7 @@ fn xor_words_is_ascii<const WORDS: usize>(bytes: &mut [u8], key: [u8; 4]) -> boo
 
 #[inline(always)]
 const fn doubled(key: [u8; 4]) -> u64 {
-    u64::from_ne_bytes([key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3]])
+    u32::from_ne_bytes(key) as u64 * 0x1_0000_0001
 }
 
 #[cfg(test)]

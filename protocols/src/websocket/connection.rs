@@ -3,10 +3,10 @@
 use crate::websocket::budget::Budget;
 use crate::websocket::deflate::{Deflater, Inflater, Parameters};
 use crate::websocket::error::Fault;
-use crate::websocket::event::{Environment, Event, Step};
+use crate::websocket::event::{Environment, Event, Step, Whole};
 use crate::websocket::frame::{CONTROL_BYTES_MAX, Header, Opcode};
 use crate::websocket::mask::Mask;
-use crate::websocket::message::Kind;
+use crate::websocket::message::{Kind, Payload};
 use crate::websocket::state::{Occurrence, State, Verdict};
 use crate::websocket::utf8::Validator;
 
@@ -48,13 +48,6 @@ pub type MaskKeys = Box<dyn FnMut() -> [u8; 4] + Send>;
 /// assert_eq!(step.consumed, input.len());
 /// ```
 pub struct Connection {
-    /// Payload bytes of the data frame in hand that are still to come.
-    pub(super) frame_left: u64,
-    /// Bytes of the message in hand, as the application sees them.
-    pub(super) message_bytes: u64,
-    /// Bytes of the message in hand, as they were received.
-    pub(super) wire_bytes: u64,
-    pub(super) message_since_ms: u64,
     pub(super) heard_ms: u64,
     pub(super) message_ms: u64,
     /// Since when we wait: for a pong while open, for the Close while closing.
@@ -67,27 +60,42 @@ pub struct Connection {
     pub(super) keys: Option<Box<MaskKeys>>,
     pub(super) deflater: Option<Box<Deflater>>,
     pub(super) inflater: Option<Box<Inflater>>,
-    pub(super) mask: Mask,
-    pub(super) text: Validator,
-    pub(super) fragments: u32,
-    /// Tokens charged for the message in hand.
-    pub(super) charged: u32,
+    /// The message in hand. Boxed: a connection at rest, or whose messages come whole, has none.
+    pub(super) incoming: Option<Box<Incoming>>,
     /// The code of the Close that we owe; 0 for none.
     pub(super) answer: u16,
     pub(super) parameters: Option<Parameters>,
     pub(super) state: State,
-    pub(super) kind: Kind,
-    /// A data frame is in hand, and whether it is the last of its message.
-    pub(super) in_frame: bool,
-    pub(super) last_frame: bool,
-    /// A message is in hand; whether it is compressed; whether a piece of it was told.
-    pub(super) in_message: bool,
-    pub(super) compressed: bool,
-    pub(super) told: bool,
     pub(super) waiting_for_pong: bool,
-    /// A message was sent since the idle time was looked at.
+    /// A message was sent that is not dated yet.
     pub(super) spoke: bool,
     pub(super) outgoing: Outgoing,
+}
+
+/// The message that is being received.
+#[derive(Default)]
+pub(super) struct Incoming {
+    /// Payload bytes of the frame in hand that are still to come.
+    pub(super) frame_left: u64,
+    /// Bytes of the message, as the application sees them.
+    pub(super) message_bytes: u64,
+    /// Bytes of the message, as they were received.
+    pub(super) wire_bytes: u64,
+    pub(super) since_ms: u64,
+    pub(super) mask: Mask,
+    pub(super) text: Validator,
+    pub(super) fragments: u32,
+    /// Tokens charged for the message.
+    pub(super) charged: u32,
+    pub(super) is_text: bool,
+    pub(super) compressed: bool,
+    /// It has begun and not ended; false outside of a message.
+    pub(super) is_begun: bool,
+    /// A piece of it was told.
+    pub(super) told: bool,
+    /// A data frame is in hand, and whether it is the last of the message.
+    pub(super) in_frame: bool,
+    pub(super) last_frame: bool,
 }
 
 /// The fragmented message that is being sent.
@@ -105,7 +113,7 @@ impl std::fmt::Debug for Connection {
         f.debug_struct("Connection")
             .field("state", &self.state)
             .field("parameters", &self.parameters)
-            .field("in_message", &self.in_message)
+            .field("in_message", &self.in_message())
             .finish_non_exhaustive()
     }
 }
@@ -115,10 +123,6 @@ impl Connection {
     #[must_use]
     pub fn server(parameters: Option<Parameters>, now_ms: u64) -> Self {
         Self {
-            frame_left: 0,
-            message_bytes: 0,
-            wire_bytes: 0,
-            message_since_ms: 0,
             heard_ms: now_ms,
             message_ms: now_ms,
             waiting_since_ms: 0,
@@ -127,19 +131,10 @@ impl Connection {
             keys: None,
             deflater: None,
             inflater: None,
-            mask: Mask::default(),
-            text: Validator::default(),
-            fragments: 0,
-            charged: 0,
+            incoming: None,
             answer: 0,
             parameters,
             state: State::Open,
-            kind: Kind::Binary,
-            in_frame: false,
-            last_frame: false,
-            in_message: false,
-            compressed: false,
-            told: false,
             waiting_for_pong: false,
             spoke: false,
             outgoing: Outgoing::None,
@@ -167,8 +162,13 @@ impl Connection {
 
     /// Payload bytes of the frame in hand that are still to come: what an owner may want to make room for.
     #[must_use]
-    pub const fn frame_bytes_left(&self) -> u64 {
-        self.frame_left
+    pub fn frame_bytes_left(&self) -> u64 {
+        self.incoming.as_ref().map_or(0, |incoming| incoming.frame_left)
+    }
+
+    /// Whether a message has begun and not ended.
+    pub(super) const fn in_message(&self) -> bool {
+        self.incoming.is_some()
     }
 
     /// What was negotiated for compression.
@@ -185,6 +185,10 @@ impl Connection {
     /// The peer's [`Fault`]. From then on all input is discarded; [`Connection::poll_output`] has the Close.
     #[inline]
     pub fn handle_input(&mut self, input: &mut [u8], around: &mut Environment<'_>) -> Result<Step, Fault> {
+        if let Some(whole) = self.take_message(input, around.limits, around.now_ms) {
+            let Whole { kind, payload, consumed } = whole?;
+            return Ok(Step { consumed, event: Event::Message { kind, payload: Payload::Input(payload) } });
+        }
         match self.state.on(Occurrence::Receive) {
             Verdict::To(_) => {}
             // W-12: what follows a Close is discarded.
@@ -207,8 +211,7 @@ impl Connection {
         if self.turn(Occurrence::Violation) == State::Failing {
             self.answer = fault.close_code().get();
         }
-        (self.in_frame, self.in_message) = (false, false);
-        self.inflater = None;
+        (self.incoming, self.inflater) = (None, None);
     }
 
     /// Moves along the table.
@@ -256,5 +259,13 @@ impl Connection {
         if let Some(key) = mask {
             Mask::new(key).apply(&mut out[start..]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_connection_at_rest_is_small() {
+        assert_eq!(size_of::<super::Connection>(), 96);
     }
 }

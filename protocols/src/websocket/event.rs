@@ -29,6 +29,18 @@ pub struct Step {
     pub event: Event,
 }
 
+/// A whole message at the beginning of the input: see
+/// [`take_message`](crate::websocket::connection::Connection::take_message).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Whole {
+    /// Text or binary.
+    pub kind: Kind,
+    /// All of it, in the input, unmasked in place.
+    pub payload: Span,
+    /// Bytes at the beginning of the input that are done with once the message is.
+    pub consumed: usize,
+}
+
 /// What was received.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event {

@@ -156,30 +156,23 @@ impl Header {
     /// Appends the header to `out`, its length in the shortest form.
     #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let mut bytes = [0; HEADER_BYTES_MAX];
-        bytes[0] = u8::from(self.last) << 7 | u8::from(self.compressed) << 6 | self.opcode as u8;
+        let first = u8::from(self.last) << 7 | u8::from(self.compressed) << 6 | self.opcode as u8;
         let masked = u8::from(self.mask.is_some()) << 7;
-        let mut end = match self.length {
-            0..126 => {
-                bytes[1] = masked | self.length as u8;
-                2
-            }
+        // Each form has its own length: the compiler then writes it at once.
+        match self.length {
+            0..126 => out.extend_from_slice(&[first, masked | self.length as u8]),
             126..0x1_0000 => {
-                bytes[1] = masked | 126;
-                bytes[2..4].copy_from_slice(&(self.length as u16).to_be_bytes());
-                4
+                let [high, low] = (self.length as u16).to_be_bytes();
+                out.extend_from_slice(&[first, masked | 126, high, low]);
             }
             _ => {
-                bytes[1] = masked | 127;
-                bytes[2..10].copy_from_slice(&self.length.to_be_bytes());
-                10
+                out.extend_from_slice(&[first, masked | 127]);
+                out.extend_from_slice(&self.length.to_be_bytes());
             }
-        };
-        if let Some(key) = self.mask {
-            bytes[end..end + 4].copy_from_slice(&key);
-            end += 4;
         }
-        out.extend_from_slice(&bytes[..end]);
+        if let Some(key) = self.mask {
+            out.extend_from_slice(&key);
+        }
     }
 
     /// Bytes that [`Header::encode`] writes.

@@ -1,11 +1,12 @@
 //! Receiving: frames become messages, in place or by inflation.
 
+use crate::limits::WebSocketLimits;
 use crate::span::Span;
 use crate::websocket::close::CloseCode;
-use crate::websocket::connection::Connection;
+use crate::websocket::connection::{Connection, Incoming};
 use crate::websocket::deflate::{Bounds, Inflater, Parameters};
 use crate::websocket::error::Fault;
-use crate::websocket::event::{Environment, Event, Step};
+use crate::websocket::event::{Environment, Event, Step, Whole};
 use crate::websocket::frame::{Expectation, Header, Opcode};
 use crate::websocket::mask::Mask;
 use crate::websocket::message::{Kind, Payload};
@@ -20,14 +21,82 @@ const COALESCED_BYTES_MAX: u64 = 2_048;
 const CHARGE_EVERY_BYTES: u64 = 4_096;
 
 impl Connection {
+    /// The usual case by itself: a message that is one plain frame, all of it at the beginning of `input`. `None`, and
+    /// nothing is done, where it is anything else: [`Connection::handle_input`], which begins with this, knows what.
+    ///
+    /// # Errors
+    /// [`Fault::Utf8`], as from `handle_input`.
+    #[inline]
+    pub fn take_message(
+        &mut self,
+        input: &mut [u8],
+        limits: &WebSocketLimits,
+        now_ms: u64,
+    ) -> Option<Result<Whole, Fault>> {
+        if self.state != State::Open || self.in_message() || self.keys.is_some() {
+            return None;
+        }
+        // FIN and no reserved bit; a mask, and a length in its shortest form.
+        let kind = match input.first()? {
+            0x81 => Kind::Text,
+            0x82 => Kind::Binary,
+            _ => return None,
+        };
+        let (start, length) = match input.get(1)? {
+            short @ 0x80..=0xfd => (6, usize::from(short & 0x7f)),
+            0xfe => match u16::from_be_bytes(*input.get(2..)?.first_chunk()?) {
+                length @ 126.. => (8, usize::from(length)),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        if length as u64 > limits.message_bytes_max || limits.fragment_count_max == 0 {
+            return None;
+        }
+        let (header, payload) = input.get_mut(..start + length)?.split_at_mut(start);
+        let mut mask = Mask::new(*header.last_chunk()?);
+        (self.heard_ms, self.message_ms) = (now_ms, now_ms);
+        match kind {
+            Kind::Binary => mask.apply(payload),
+            Kind::Text => {
+                let mut text = Validator::default();
+                if text.feed_masked(payload, &mut mask).is_err() || !text.is_complete() {
+                    self.fail(Fault::Utf8);
+                    return Some(Err(Fault::Utf8));
+                }
+            }
+        }
+        let consumed = start + length;
+        Some(Ok(Whole { kind, payload: Span::new(start as u32, consumed as u32), consumed }))
+    }
+
     /// Tells the next event of `input`, which an open or closing connection has received.
     pub(super) fn receive(&mut self, input: &mut [u8], around: &mut Environment<'_>) -> Result<Step, Fault> {
+        let Some(mut incoming) = self.incoming.take() else {
+            let mut incoming = Incoming::default();
+            let told = self.receive_into(&mut incoming, input, around);
+            self.incoming = incoming.is_begun.then(|| Box::new(incoming));
+            return told;
+        };
+        let told = self.receive_into(&mut incoming, input, around);
+        self.incoming = incoming.is_begun.then_some(incoming);
+        told
+    }
+
+    fn receive_into(
+        &mut self,
+        incoming: &mut Incoming,
+        input: &mut [u8],
+        around: &mut Environment<'_>,
+    ) -> Result<Step, Fault> {
         let scratch_start = around.scratch.len();
         let (mut start, mut end) = (0, 0);
         let mut at = 0;
         let ended = loop {
-            if !self.in_frame {
-                let Some((header, bytes)) = Header::parse(&input[at..], self.expectation())? else { break false };
+            if !incoming.in_frame {
+                let Some((header, bytes)) = Header::parse(&input[at..], self.expectation(incoming))? else {
+                    break false;
+                };
                 if header.opcode.is_control() {
                     // A piece in hand is told first; the control frame is then at the beginning of the input.
                     if end > start || around.scratch.len() > scratch_start {
@@ -42,18 +111,18 @@ impl Connection {
                 if end > start && header.length > COALESCED_BYTES_MAX {
                     break false;
                 }
-                self.begin_frame(header, around)?;
+                incoming.begin_frame(header, around)?;
                 at += bytes;
             }
-            let here = usize::try_from(self.frame_left).unwrap_or(usize::MAX).min(input.len() - at);
-            self.frame_left -= here as u64;
-            self.wire_bytes += here as u64;
+            let here = usize::try_from(incoming.frame_left).unwrap_or(usize::MAX).min(input.len() - at);
+            incoming.frame_left -= here as u64;
+            incoming.wire_bytes += here as u64;
             let bytes = &mut input[at..at + here];
-            if self.compressed {
-                self.inflate(bytes, around)?;
+            if incoming.compressed {
+                self.inflate(incoming, bytes, around)?;
             } else {
-                self.unmask(bytes)?;
-                self.message_bytes += here as u64;
+                self.unmask(incoming, bytes)?;
+                incoming.message_bytes += here as u64;
                 if end == start {
                     (start, end) = (at, at + here);
                 } else {
@@ -62,92 +131,72 @@ impl Connection {
                 }
             }
             at += here;
-            if self.frame_left > 0 {
+            if incoming.frame_left > 0 {
                 break false;
             }
-            self.in_frame = false;
-            if self.last_frame {
-                if self.compressed {
-                    self.finish_inflating(around)?;
+            incoming.in_frame = false;
+            if incoming.last_frame {
+                if incoming.compressed {
+                    self.finish_inflating(incoming, around)?;
                 }
-                if self.kind == Kind::Text && !self.text.is_complete() {
+                if incoming.is_text && !incoming.text.is_complete() {
                     return Err(Fault::Utf8);
                 }
                 break true;
             }
         };
-        let payload = if self.compressed {
+        let payload = if incoming.compressed {
             Payload::Scratch(Span::new(scratch_start as u32, around.scratch.len() as u32))
         } else {
             Payload::Input(Span::new(start as u32, end as u32))
         };
-        let kind = self.kind;
+        let kind = incoming.kind();
         let event = if ended {
-            let first = !std::mem::take(&mut self.told);
-            self.in_message = false;
+            let first = !std::mem::take(&mut incoming.told);
+            incoming.is_begun = false;
             self.message_ms = around.now_ms;
             if first { Event::Message { kind, payload } } else { Event::Piece { kind, payload, first, last: true } }
         } else if payload.is_empty() {
             Event::NeedInput
         } else {
-            let first = !std::mem::replace(&mut self.told, true);
+            let first = !std::mem::replace(&mut incoming.told, true);
             Event::Piece { kind, payload, first, last: false }
         };
         Ok(Step { consumed: at, event })
     }
 
     #[inline]
-    fn expectation(&self) -> Expectation {
-        Expectation { masked: self.keys.is_none(), compression: self.parameters.is_some(), unfinished: self.in_message }
-    }
-
-    /// Takes the header of a data frame; all limits are judged here, before a byte of the payload is looked at.
-    #[inline]
-    fn begin_frame(&mut self, header: Header, around: &mut Environment<'_>) -> Result<(), Fault> {
-        if header.opcode != Opcode::Continuation {
-            self.in_message = true;
-            self.kind = if header.opcode == Opcode::Text { Kind::Text } else { Kind::Binary };
-            self.compressed = header.compressed;
-            self.text = Validator::default();
-            (self.message_bytes, self.wire_bytes) = (0, 0);
-            (self.fragments, self.charged) = (0, 0);
-            self.message_since_ms = around.now_ms;
+    fn expectation(&self, incoming: &Incoming) -> Expectation {
+        Expectation {
+            masked: self.keys.is_none(),
+            compression: self.parameters.is_some(),
+            unfinished: incoming.is_begun,
         }
-        self.fragments += 1;
-        if self.fragments > around.limits.fragment_count_max {
-            return Err(Fault::TooManyFragments);
-        }
-        let most = around.limits.message_bytes_max;
-        // Blocks that are stored rather than compressed, and flushes, make a message a little longer than it is.
-        let most = if self.compressed { most.saturating_add(most / 8).saturating_add(1_024) } else { most };
-        if header.length > most.saturating_sub(self.wire_bytes) {
-            return Err(Fault::MessageTooBig);
-        }
-        self.mask = Mask::new(header.mask.unwrap_or_default());
-        self.frame_left = header.length;
-        self.in_frame = true;
-        self.last_frame = header.last;
-        Ok(())
     }
 
     /// Unmasks in place and, for text, judges the bytes while they are at hand.
     #[inline]
-    fn unmask(&mut self, bytes: &mut [u8]) -> Result<(), Fault> {
-        match (self.kind, self.keys.is_some()) {
+    fn unmask(&self, incoming: &mut Incoming, bytes: &mut [u8]) -> Result<(), Fault> {
+        match (incoming.kind(), self.keys.is_some()) {
             (Kind::Binary, true) => Ok(()),
             (Kind::Binary, false) => {
-                self.mask.apply(bytes);
+                incoming.mask.apply(bytes);
                 Ok(())
             }
-            (Kind::Text, true) => self.text.feed(bytes).map_err(not_utf8),
-            (Kind::Text, false) => self.text.feed_masked(bytes, &mut self.mask).map_err(not_utf8),
+            (Kind::Text, true) => incoming.text.feed(bytes).map_err(not_utf8),
+            (Kind::Text, false) => incoming.text.feed_masked(bytes, &mut incoming.mask).map_err(not_utf8),
         }
     }
 
     /// Unmasks and inflates into the scratch, in steps that end where empty blocks are counted: the count must not depend
     /// on how the input was cut.
-    fn inflate(&mut self, bytes: &mut [u8], around: &mut Environment<'_>) -> Result<(), Fault> {
-        let mut wire = self.wire_bytes - bytes.len() as u64;
+    fn inflate(
+        &mut self,
+        incoming: &mut Incoming,
+        bytes: &mut [u8],
+        around: &mut Environment<'_>,
+    ) -> Result<(), Fault> {
+        let mut wire = incoming.wire_bytes - bytes.len() as u64;
         let mut rest = bytes;
         while !rest.is_empty() {
             let step = (CHARGE_EVERY_BYTES - wire % CHARGE_EVERY_BYTES).min(rest.len() as u64);
@@ -155,20 +204,20 @@ impl Connection {
             rest = later;
             wire += step;
             if self.keys.is_none() {
-                self.mask.apply(block);
+                incoming.mask.apply(block);
             }
-            self.inflate_with(around, |inflater, scratch, bounds| inflater.inflate(block, scratch, bounds))?;
+            self.inflate_with(incoming, around, |inflater, scratch, bounds| inflater.inflate(block, scratch, bounds))?;
             if wire.is_multiple_of(CHARGE_EVERY_BYTES) {
-                self.charge_emptiness(wire, around)?;
+                self.charge_emptiness(incoming, wire, around)?;
             }
         }
         Ok(())
     }
 
-    fn finish_inflating(&mut self, around: &mut Environment<'_>) -> Result<(), Fault> {
+    fn finish_inflating(&mut self, incoming: &mut Incoming, around: &mut Environment<'_>) -> Result<(), Fault> {
         let takeover = self.parameters.is_some_and(|parameters| !peer_window(parameters, self.keys.is_some()).0);
-        self.inflate_with(around, |inflater, scratch, bounds| inflater.finish(takeover, scratch, bounds))?;
-        self.charge_emptiness(self.wire_bytes, around)?;
+        self.inflate_with(incoming, around, |inflater, scratch, bounds| inflater.finish(takeover, scratch, bounds))?;
+        self.charge_emptiness(incoming, incoming.wire_bytes, around)?;
         if !takeover && let Some(inflater) = self.inflater.take() {
             around.pool.give_inflater(inflater);
         }
@@ -177,6 +226,7 @@ impl Connection {
 
     fn inflate_with(
         &mut self,
+        incoming: &mut Incoming,
         around: &mut Environment<'_>,
         work: impl FnOnce(&mut Inflater, &mut Vec<u8>, Bounds) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
@@ -197,21 +247,21 @@ impl Connection {
         };
         let length = around.scratch.len();
         let outcome = work(inflater, around.scratch, bounds);
-        self.message_bytes += (around.scratch.len() - length) as u64;
-        if self.kind == Kind::Text {
+        incoming.message_bytes += (around.scratch.len() - length) as u64;
+        if incoming.is_text {
             // Also what was inflated before a fault: had the input been cut there, it would have been judged.
-            self.text.feed(&around.scratch[length..]).map_err(not_utf8)?;
+            incoming.text.feed(&around.scratch[length..]).map_err(not_utf8)?;
         }
         outcome
     }
 
     /// W-08: received bytes that inflate to nothing are work without a purpose. Half a kibibyte and an eighth of the
     /// content are free: the heads of blocks, flushes, incompressible data. The rest costs a token for 64 bytes.
-    fn charge_emptiness(&mut self, wire: u64, around: &Environment<'_>) -> Result<(), Fault> {
-        let fair = self.message_bytes + self.message_bytes / 8 + 512;
+    fn charge_emptiness(&mut self, incoming: &mut Incoming, wire: u64, around: &Environment<'_>) -> Result<(), Fault> {
+        let fair = incoming.message_bytes + incoming.message_bytes / 8 + 512;
         let tokens = u32::try_from(wire.saturating_sub(fair) / 64).unwrap_or(u32::MAX);
-        let more = tokens.saturating_sub(self.charged);
-        self.charged = self.charged.max(tokens);
+        let more = tokens.saturating_sub(incoming.charged);
+        incoming.charged = incoming.charged.max(tokens);
         self.charge(more, around)
     }
 
@@ -270,6 +320,41 @@ impl Connection {
             }
         };
         Ok(Step { consumed, event })
+    }
+}
+
+impl Incoming {
+    const fn kind(&self) -> Kind {
+        if self.is_text { Kind::Text } else { Kind::Binary }
+    }
+
+    /// Takes the header of a data frame; all limits are judged here, before a byte of the payload is looked at.
+    #[inline]
+    fn begin_frame(&mut self, header: Header, around: &mut Environment<'_>) -> Result<(), Fault> {
+        if header.opcode != Opcode::Continuation {
+            *self = Self {
+                is_begun: true,
+                is_text: header.opcode == Opcode::Text,
+                compressed: header.compressed,
+                since_ms: around.now_ms,
+                ..Self::default()
+            };
+        }
+        self.fragments += 1;
+        if self.fragments > around.limits.fragment_count_max {
+            return Err(Fault::TooManyFragments);
+        }
+        let most = around.limits.message_bytes_max;
+        // Blocks that are stored rather than compressed, and flushes, make a message a little longer than it is.
+        let most = if self.compressed { most.saturating_add(most / 8).saturating_add(1_024) } else { most };
+        if header.length > most.saturating_sub(self.wire_bytes) {
+            return Err(Fault::MessageTooBig);
+        }
+        self.mask = Mask::new(header.mask.unwrap_or_default());
+        self.frame_left = header.length;
+        self.in_frame = true;
+        self.last_frame = header.last;
+        Ok(())
     }
 }
 

@@ -20,7 +20,7 @@ impl Connection {
                 } else {
                     after(self.heard_ms, limits.ping_interval_ms)
                 };
-                let idle = after(self.message_ms, limits.idle_timeout_ms).filter(|_| !self.in_message);
+                let idle = after(self.message_ms, limits.idle_timeout_ms).filter(|_| !self.in_message());
                 [life, idle, self.progress_deadline(limits)].into_iter().flatten().min()
             }
             State::Closing => after(self.waiting_since_ms, limits.close_timeout_ms),
@@ -30,19 +30,24 @@ impl Connection {
 
     /// W-13: when the message in hand falls below its rate if nothing more comes.
     fn progress_deadline(&self, limits: &WebSocketLimits) -> Option<u64> {
-        if !self.in_message || limits.progress_bytes_per_s_min == 0 {
-            return None;
+        let incoming = self.incoming.as_ref().filter(|_| limits.progress_bytes_per_s_min > 0)?;
+        let earned = incoming.wire_bytes.saturating_mul(1_000) / u64::from(limits.progress_bytes_per_s_min);
+        Some(incoming.since_ms.saturating_add(earned.max(u64::from(limits.progress_grace_ms))))
+    }
+
+    /// The messages sent since the last call, if any, are handed to the wire at `now_ms`: the idle time counts from then.
+    /// Where an owner does not say so, the next [`Connection::handle_timeout`] does.
+    #[inline]
+    pub fn date_sent(&mut self, now_ms: u64) {
+        if std::mem::take(&mut self.spoke) {
+            self.message_ms = now_ms;
         }
-        let earned = self.wire_bytes.saturating_mul(1_000) / u64::from(limits.progress_bytes_per_s_min);
-        Some(self.message_since_ms.saturating_add(earned.max(u64::from(limits.progress_grace_ms))))
     }
 
     /// Does what is due at `now_ms`: a ping after silence, the Close of an idle connection, the end of a peer that does not
     /// answer or dribbles. Calling it early is harmless.
     pub fn handle_timeout(&mut self, out: &mut Vec<u8>, limits: &WebSocketLimits, now_ms: u64) -> Expiry {
-        if std::mem::take(&mut self.spoke) {
-            self.message_ms = now_ms;
-        }
+        self.date_sent(now_ms);
         if self.poll_timeout(limits).is_none_or(|deadline| now_ms < deadline) {
             return Expiry::Nothing;
         }
@@ -54,7 +59,7 @@ impl Connection {
             self.fail(Fault::TooSlow);
             return Expiry::Fault(Fault::TooSlow);
         }
-        let idle = limits.idle_timeout_ms > 0 && !self.in_message;
+        let idle = limits.idle_timeout_ms > 0 && !self.in_message();
         if idle && now_ms >= self.message_ms + u64::from(limits.idle_timeout_ms) {
             let closed = self.close(out, Some(CloseCode::GOING_AWAY), "", now_ms);
             debug_assert_eq!(closed, Ok(()), "an open connection can be closed");

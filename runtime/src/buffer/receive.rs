@@ -170,12 +170,14 @@ impl ReceivePool {
     }
 
     /// One more lease on a lent buffer.
+    #[inline]
     pub(super) fn retain(&self, buffer: u16) {
         let count = &self.counts[usize::from(buffer)];
         count.set(count.get() + 1);
     }
 
     /// One lease less; the last one frees the buffer.
+    #[inline]
     pub(super) fn release(&self, buffer: u16) {
         let count = &self.counts[usize::from(buffer)];
         count.set(count.get() - 1);
@@ -186,6 +188,7 @@ impl ReceivePool {
     }
 
     /// True when only one lease looks at the buffer.
+    #[inline]
     pub(super) fn is_unique(&self, buffer: u16) -> bool {
         self.counts[usize::from(buffer)].get() == 1
     }

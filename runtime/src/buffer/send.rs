@@ -42,29 +42,32 @@ impl Piece {
 /// ```
 #[derive(Debug, Default)]
 pub struct SendBuf {
+    /// One pointer: whoever holds an empty buffer, and idle connections do, pays 8 bytes. It goes with its memory when a
+    /// buffer is used again.
+    block: Option<Box<Block>>,
+}
+
+#[derive(Debug, Default)]
+struct Block {
     head: Vec<u8>,
-    #[expect(
-        clippy::box_collection,
-        reason = "whoever holds an empty one, and idle connections do, pays 8 bytes, not 24"
-    )]
-    rest: Option<Box<Vec<Piece>>>,
+    rest: Vec<Piece>,
 }
 
 impl SendBuf {
     /// Wraps collected bytes.
     #[must_use]
-    pub const fn from_vec(bytes: Vec<u8>) -> Self {
-        Self { head: bytes, rest: None }
+    pub fn from_vec(bytes: Vec<u8>) -> Self {
+        Self { block: Some(Box::new(Block { head: bytes, rest: Vec::new() })) }
     }
 
     /// The block at the end, for appending small things; behind a lent piece a fresh one is begun.
     #[inline]
     pub fn tail(&mut self) -> &mut Vec<u8> {
-        if self.rest.is_none() { &mut self.head } else { self.tail_behind_pieces() }
+        let block = self.block.get_or_insert_default();
+        if block.rest.is_empty() { &mut block.head } else { Self::tail_behind_pieces(&mut block.rest) }
     }
 
-    fn tail_behind_pieces(&mut self) -> &mut Vec<u8> {
-        let Some(rest) = self.rest.as_deref_mut().filter(|rest| !rest.is_empty()) else { return &mut self.head };
+    fn tail_behind_pieces(rest: &mut Vec<Piece>) -> &mut Vec<u8> {
         if !matches!(rest.last(), Some(Piece::Owned(_))) {
             rest.push(Piece::Owned(Vec::new()));
         }
@@ -76,14 +79,20 @@ impl SendBuf {
 
     /// Lends a piece: it is sent from where it is. Worth it from a few KiB; smaller ones are better copied to the tail.
     pub fn push(&mut self, piece: Piece) {
-        self.rest.get_or_insert_default().push(piece);
+        self.block.get_or_insert_default().rest.push(piece);
+    }
+
+    #[inline]
+    fn parts(&self) -> (&[u8], &[Piece]) {
+        self.block.as_ref().map_or((&[], &[]), |block| (&block.head, &block.rest))
     }
 
     /// Bytes in all pieces.
     #[must_use]
     #[inline]
     pub fn len(&self) -> usize {
-        self.rest.iter().flat_map(|rest| rest.iter()).fold(self.head.len(), |sum, piece| sum + piece.as_slice().len())
+        let (head, rest) = self.parts();
+        rest.iter().fold(head.len(), |sum, piece| sum + piece.as_slice().len())
     }
 
     /// True when there is nothing to send.
@@ -94,30 +103,33 @@ impl SendBuf {
 
     /// All pieces in their order.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        std::iter::once(self.head.as_slice()).chain(self.rest.iter().flat_map(|rest| rest.iter()).map(Piece::as_slice))
+        let (head, rest) = self.parts();
+        std::iter::once(head).chain(rest.iter().map(Piece::as_slice))
     }
 
     /// The pieces themselves, in their order, for somebody who sends by other ways.
     pub fn into_pieces(self) -> impl Iterator<Item = Piece> {
-        std::iter::once(Piece::Owned(self.head)).chain(self.rest.into_iter().flat_map(|rest| *rest))
+        let Block { head, rest } = *self.block.unwrap_or_default();
+        std::iter::once(Piece::Owned(head)).chain(rest)
     }
 
     /// The whole content, if it is one block.
     pub(crate) fn single(&self) -> Option<&[u8]> {
-        self.rest.as_ref().is_none_or(|rest| rest.is_empty()).then_some(self.head.as_slice())
+        let (head, rest) = self.parts();
+        rest.is_empty().then_some(head)
     }
 
     /// Forgets all pieces, keeps the memory of the first block.
     pub fn clear(&mut self) {
-        self.head.clear();
-        if let Some(rest) = &mut self.rest {
-            rest.clear();
+        if let Some(block) = &mut self.block {
+            block.head.clear();
+            block.rest.clear();
         }
     }
 
     /// Bytes of memory kept by the first block.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.head.capacity()
+        self.block.as_ref().map_or(0, |block| block.head.capacity())
     }
 }

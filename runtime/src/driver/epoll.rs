@@ -117,7 +117,9 @@ impl Epoll {
         let received = match slot.is_bulky {
             // A buffer that is filled to its end says that there is more.
             false => {
-                self.receive_one(slot).and_then(|is_full| if is_full { self.receive_several(slot) } else { Ok(()) })
+                let is_full = self.receive_one(slot);
+                is_full
+                    .and_then(|is_full| if is_full && !slot.is_behind() { self.receive_several(slot) } else { Ok(()) })
             }
             true => self.receive_several(slot),
         };
@@ -255,7 +257,7 @@ impl Epoll {
         for key in unsent.drain(..) {
             // Its owner may have closed it meanwhile.
             let Some(slot) = sockets.get(key) else { continue };
-            let is_awaited = slot.send_waker.is_some();
+            let is_awaited = slot.is_send_awaited();
             self.continue_send(sockets, key);
             has_woken |= is_awaited && sockets.owned(key).sending.is_none();
         }
@@ -325,7 +327,9 @@ impl Driver for Epoll {
 
     fn adopt_stream(&mut self, sockets: &mut Sockets, fd: OwnedFd) -> io::Result<Key> {
         rustix::io::ioctl_fionbio(&fd, true)?;
-        Ok(sockets.insert(Some(fd)))
+        let key = sockets.insert(Some(fd));
+        sockets.owned(key).is_shared = true;
+        Ok(key)
     }
 
     fn arm_accept(&mut self, sockets: &mut Sockets, key: Key) {
@@ -353,7 +357,7 @@ impl Driver for Epoll {
         let slot = sockets.owned(key);
         debug_assert!(slot.sending.is_none());
         add(&self.counters.sends, 1);
-        slot.sending = Some(Box::new(Sending { buf, sent: 0, vectored: None }));
+        slot.sending = Some(Box::new(Sending::new(buf)));
         self.unsent.push(key);
     }
 
@@ -374,8 +378,9 @@ impl Driver for Epoll {
             let _ = rustix::net::sockopt::set_socket_linger(fd, Some(Duration::ZERO));
         }
         let waiting = slot.accepted.take();
-        // Closing the only descriptor of a socket takes it out of the epoll set; a listener may have others.
-        if waiting.is_some()
+        // Closing the only descriptor of a socket takes it out of the epoll set. A listener may have others, and so may what
+        // was given to us: its readiness would end each wait at once, for ever.
+        if (waiting.is_some() || slot.is_shared)
             && slot.interest & REGISTERED != 0
             && let Some(fd) = &slot.fd
         {

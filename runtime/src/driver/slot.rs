@@ -73,6 +73,14 @@ pub(crate) struct Sending {
     pub(crate) sent: usize,
     /// Driver's memory for a vectored send (io_uring: `msghdr` and `iovec`s).
     pub(crate) vectored: Option<Box<dyn std::any::Any>>,
+    /// Who waits for its end.
+    pub(crate) waker: Option<Waker>,
+}
+
+impl Sending {
+    pub(crate) const fn new(buf: SendBuf) -> Self {
+        Self { buf, sent: 0, vectored: None, waker: None }
+    }
 }
 
 /// Everything about one socket.
@@ -96,22 +104,24 @@ pub(crate) struct Slot {
     pub(crate) send_error: Option<Errno>,
     /// epoll: what the descriptor is registered for (bits of the driver's own choosing).
     pub(crate) interest: u8,
+    /// epoll: somebody else may hold the descriptor too, so that closing ours does not take it out of the set.
+    pub(crate) is_shared: bool,
     /// epoll: the last receive took more than one buffer; the next one asks for as much.
     pub(crate) is_bulky: bool,
     /// What has arrived, first to last. The first stands in the slot itself: usually there is no other.
     first: Option<Lease>,
     #[expect(clippy::box_collection, reason = "an idle connection pays 8 bytes for it, not 32")]
     more: Option<Box<VecDeque<Lease>>>,
+    /// Who waits to receive, to accept, or to be connected.
     pub(crate) receive_waker: Option<Waker>,
     pub(crate) sending: Option<Box<Sending>>,
-    pub(crate) send_waker: Option<Waker>,
     /// Of a listener: connections that wait to be taken.
     #[expect(clippy::box_collection, reason = "a connection, which has none, pays 8 bytes for it, not 32")]
     pub(crate) accepted: Option<Box<VecDeque<Key>>>,
 }
 
 impl Slot {
-    /// Wakes whoever waits to receive (or to accept). The waker stays: most tasks wait here again, with the same one.
+    /// Wakes whoever waits to receive, to accept or to be connected. The waker stays: most tasks wait here again, with the same one.
     pub(crate) fn wake_receiver(&self) {
         if let Some(waker) = &self.receive_waker {
             waker.wake_by_ref();
@@ -165,18 +175,25 @@ impl Slot {
         Some(lease)
     }
 
-    /// Drops what waits: the owner is gone.
-    pub(crate) fn forget_inbound(&mut self) {
-        self.first = None;
-        self.more = None;
-    }
-
     /// A connect has ended; wakes whoever waits for it.
     pub(crate) fn connected(&mut self, result: Result<(), Errno>) {
         self.connecting = false;
         self.send_error = result.err();
-        if let Some(waker) = self.send_waker.take() {
-            waker.wake();
+        self.wake_receiver();
+    }
+
+    /// Somebody waits for the end of the send in flight.
+    pub(crate) fn is_send_awaited(&self) -> bool {
+        self.sending.as_ref().is_some_and(|sending| sending.waker.is_some())
+    }
+
+    /// Forgets who waits, and what has arrived: the owner is gone.
+    pub(crate) fn abandon(&mut self) {
+        self.first = None;
+        self.more = None;
+        self.receive_waker = None;
+        if let Some(sending) = &mut self.sending {
+            sending.waker = None;
         }
     }
 
@@ -199,10 +216,11 @@ impl Slot {
         if self.finish_after_send {
             self.shutdown_write();
         }
-        if let Some(waker) = self.send_waker.take() {
+        let Sending { buf, waker, .. } = *sending;
+        if let Some(waker) = waker {
             waker.wake();
         }
-        Some(sending.buf)
+        Some(buf)
     }
 }
 
@@ -211,6 +229,8 @@ impl Slot {
 pub(crate) struct Sockets {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// Streams whose repeating receive ended for want of a buffer.
+    starved: Vec<Key>,
     /// Since the last wait somebody has begun to wait for a send to complete: its sender, or a FIN.
     pub(crate) completion_awaited: bool,
     /// Emptied send buffers, to be used again.
@@ -283,6 +303,34 @@ impl Sockets {
         }
     }
 
+    /// A stream's repeating receive has ended. True if it is to begin again at once: it ended by itself while somebody
+    /// waits. Without a buffer it begins again when there is one ([`take_starved`](Self::take_starved)).
+    pub(crate) fn receive_ended(&mut self, key: Key, is_without_buffer: bool) -> bool {
+        let Some(slot) = self.get(key) else { return false };
+        slot.operations -= 1;
+        let is_starved = is_without_buffer && slot.receiving == Repeating::Armed && !slot.closing;
+        slot.receiving = if is_starved { Repeating::Starved } else { Repeating::Idle };
+        let is_awaited = slot.receive_waker.is_some() && slot.inbound() == 0;
+        let again = !is_starved && is_awaited && !slot.closing && slot.end.is_none();
+        if is_starved {
+            self.starved.push(key);
+        }
+        again
+    }
+
+    /// Now that there is a buffer: the streams whose receive is to begin again.
+    pub(crate) fn take_starved(&mut self) -> Vec<Key> {
+        let mut starved = std::mem::take(&mut self.starved);
+        starved.retain(|key| match self.get(*key) {
+            Some(slot) if slot.receiving == Repeating::Starved && !slot.closing => {
+                slot.receiving = Repeating::Idle;
+                true
+            }
+            _ => false,
+        });
+        starved
+    }
+
     /// What receiving has for the owner now: bytes, the end (an empty lease), an error, or nothing yet.
     pub(crate) fn take_received(&mut self, key: Key) -> Option<io::Result<Lease>> {
         let slot = self.owned(key);
@@ -294,5 +342,13 @@ impl Sockets {
             Some(End::Failed(errno)) => Some(Err(errno.into())),
             None => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn an_idle_socket_is_small() {
+        assert_eq!(size_of::<super::Slot>(), 88);
     }
 }

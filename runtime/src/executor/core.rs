@@ -173,10 +173,12 @@ impl Core {
         store(&counters.buffers_lent, self.pool.lent() as usize);
     }
 
-    /// Closes a socket whose owner goes.
+    /// Closes a socket whose owner goes, unless it was aborted before.
     pub(crate) fn close(&self, key: Key, how: Close) {
         let mut io = self.io.borrow_mut();
         let (driver, sockets) = io.parts();
-        driver.close(sockets, key, how);
+        if sockets.get(key).is_some_and(|slot| !slot.closing) {
+            driver.close(sockets, key, how);
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::driver::DriverReport;
 use crate::executor::core::{Core, Time};
 use crate::executor::counters::Counters;
 use crate::task::JoinHandle;
-use crate::time::{Instant, Sleep};
+use crate::time::{Alarm, Instant, Sleep};
 
 /// A handle of one core's executor: cheap to clone, not `Send`, passed down instead of a thread-local.
 ///
@@ -95,6 +95,12 @@ impl Handle {
     #[must_use]
     pub fn sleep_until(&self, deadline: Instant) -> Sleep {
         Sleep::new(Rc::clone(&self.core.timers), deadline)
+    }
+
+    /// A timer for whoever keeps the deadline himself.
+    #[must_use]
+    pub fn alarm(&self) -> Alarm {
+        Alarm::new(Rc::clone(&self.core.timers))
     }
 
     /// Lets the other runnable tasks, and the driver, have their turn.

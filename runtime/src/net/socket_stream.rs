@@ -20,7 +20,6 @@ use crate::sys::address::Address;
 pub struct SocketStream {
     core: Rc<Core>,
     key: Key,
-    closing: Close,
 }
 
 impl Handle {
@@ -57,14 +56,14 @@ impl Handle {
 
 impl SocketStream {
     pub(super) fn new(core: Rc<Core>, key: Key) -> Self {
-        Self { core, key, closing: Close::Orderly }
+        Self { core, key }
     }
 
     fn poll_connected(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut io = self.core.io.borrow_mut();
         let slot = io.parts().1.owned(self.key);
         if slot.connecting {
-            remember(&mut slot.send_waker, context);
+            remember(&mut slot.receive_waker, context);
             return Poll::Pending;
         }
         Poll::Ready(slot.send_error.take().map_or(Ok(()), |errno| Err(errno.into())))
@@ -109,8 +108,8 @@ impl SocketStream {
     }
 
     /// Closes with a reset instead of a FIN: the peer learns at once that nothing more comes, and no state lingers.
-    pub fn abort(mut self) {
-        self.closing = Close::Abort;
+    pub fn abort(self) {
+        self.core.close(self.key, Close::Abort);
     }
 }
 
@@ -168,8 +167,8 @@ impl ByteStream for SocketStream {
         let mut io = self.core.io.borrow_mut();
         let (_, sockets) = io.parts();
         let slot = sockets.owned(self.key);
-        if slot.sending.is_some() {
-            remember(&mut slot.send_waker, context);
+        if let Some(sending) = &mut slot.sending {
+            remember(&mut sending.waker, context);
             sockets.completion_awaited = true;
             return Poll::Pending;
         }
@@ -188,7 +187,7 @@ impl ByteStream for SocketStream {
 
 impl Drop for SocketStream {
     fn drop(&mut self) {
-        self.core.close(self.key, self.closing);
+        self.core.close(self.key, Close::Orderly);
     }
 }
 

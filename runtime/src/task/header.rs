@@ -8,10 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
-use crate::task::queue::{Local, Remote};
+use crate::task::queue::Remote;
 
 /// What a panic carried.
 pub(super) type Panic = Box<dyn Any + Send>;
@@ -19,9 +19,9 @@ pub(super) type Panic = Box<dyn Any + Send>;
 /// A pointer to a task; what it stands for (a count or not) is said where it is kept.
 pub(super) type TaskPtr = NonNull<Header>;
 
-/// The part of a task's cell that is the same for every future.
+/// The part of a task's cell that is the same for every future. Idle connections are tasks: each byte counts.
 pub(crate) struct Header {
-    references: AtomicUsize,
+    references: AtomicU32,
     /// The task is on the remote list.
     pub(super) woken_remotely: AtomicBool,
     /// The task is on the local run queue.
@@ -36,18 +36,25 @@ pub(crate) struct Header {
     pub(super) panicked: Cell<bool>,
     /// Nobody will ask for the output.
     pub(super) detached: Cell<bool>,
+    /// Bytes of the name, which begins at `name`: apart, they take 12 bytes and not 16.
+    name_bytes: u32,
+    name: NonNull<u8>,
     pub(super) remote: Arc<Remote>,
-    /// Valid while the queue is open, and touched by the owner thread only.
-    pub(super) local: *const Local,
     vtable: &'static Vtable,
     /// Link of the local run queue.
     pub(super) next_queued: Cell<Option<TaskPtr>>,
     /// Links of the set of live tasks.
     pub(super) next_live: Cell<Option<TaskPtr>>,
     pub(super) previous_live: Cell<Option<TaskPtr>>,
-    /// Who waits for the output.
-    pub(super) joiner: UnsafeCell<Option<Waker>>,
-    pub(super) name: &'static str,
+    /// Who waits for the output: nobody, mostly.
+    pub(super) joiner: UnsafeCell<Option<Box<Waker>>>,
+}
+
+impl Header {
+    pub(super) fn name(&self) -> &'static str {
+        // SAFETY: the two parts of one `&'static str`, taken apart in `allocate` and never changed.
+        unsafe { str::from_utf8_unchecked(std::slice::from_raw_parts(self.name.as_ptr(), self.name_bytes as usize)) }
+    }
 }
 
 /// What depends on the future's type.
@@ -73,10 +80,11 @@ struct TaskCell<F: Future> {
 }
 
 /// Makes a task; the pointer carries two counts: the live set's and the join handle's.
-pub(super) fn allocate<F: Future>(name: &'static str, future: F, local: *const Local, remote: Arc<Remote>) -> TaskPtr {
+pub(super) fn allocate<F: Future>(name: &'static str, future: F, remote: Arc<Remote>) -> TaskPtr {
+    let name = if name.len() <= u32::MAX as usize { name } else { "" };
     let cell = Box::new(TaskCell {
         header: Header {
-            references: AtomicUsize::new(2),
+            references: AtomicU32::new(2),
             woken_remotely: AtomicBool::new(false),
             queued: Cell::new(false),
             running: Cell::new(false),
@@ -84,14 +92,14 @@ pub(super) fn allocate<F: Future>(name: &'static str, future: F, local: *const L
             cancelled: Cell::new(false),
             panicked: Cell::new(false),
             detached: Cell::new(false),
+            name_bytes: name.len() as u32,
+            name: NonNull::from(name).cast(),
             remote,
-            local,
             vtable: const { &Vtable { poll: poll::<F>, clear: clear::<F>, take_output: take_output::<F>, free: free::<F> } },
             next_queued: Cell::new(None),
             next_live: Cell::new(None),
             previous_live: Cell::new(None),
             joiner: UnsafeCell::new(None),
-            name,
         },
         stage: UnsafeCell::new(Stage::Future(future)),
     });
@@ -151,7 +159,7 @@ unsafe fn free<F: Future>(task: TaskPtr) {
 pub(super) fn retain(task: TaskPtr) {
     // SAFETY: whoever calls this has a count, so the cell is alive; the field is atomic.
     let before = unsafe { task.as_ref() }.references.fetch_add(1, Ordering::Relaxed);
-    if before > isize::MAX as usize {
+    if before > i32::MAX as u32 {
         // As in `Arc`: only leaked wakers get here, and a count that wraps would free a live task.
         std::process::abort();
     }
@@ -219,12 +227,13 @@ fn pointer(task: *const ()) -> TaskPtr {
     NonNull::new(task.cast_mut().cast()).expect("a waker's pointer is of a task")
 }
 
-fn wake(task: TaskPtr) {
-    // SAFETY: a waker has a count; only the parts that any thread may touch are touched here (rule 2).
+/// Puts a task on the run queue of its core. The caller has a count.
+pub(super) fn wake(task: TaskPtr) {
+    // SAFETY: the caller has a count; only the parts that any thread may touch are touched here (rule 2).
     let header = unsafe { task.as_ref() };
     if header.remote.is_owner_thread() {
         // SAFETY: the owner thread, and the queue is open, so the local side is alive.
-        unsafe { (*header.local).push(task) };
+        unsafe { header.remote.local() }.push(task);
     } else if !header.woken_remotely.swap(true, Ordering::AcqRel) {
         retain(task);
         header.remote.push(RemoteTask(task));
@@ -240,5 +249,13 @@ unsafe impl Send for RemoteTask {}
 impl Drop for RemoteTask {
     fn drop(&mut self) {
         release(self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_every_task_holds_is_small() {
+        assert_eq!(size_of::<super::Header>(), 72);
     }
 }

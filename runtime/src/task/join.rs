@@ -4,19 +4,18 @@ use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use crate::task::header::{TaskPtr, empty, output, release};
-use crate::task::queue::Local;
+use crate::task::header::{TaskPtr, empty, output, release, wake};
 
 /// Waits for a task of the same core. Dropping it cancels the task: its future is dropped at once (or, if the task drops
 /// its own handle, when its poll returns). [`detach`](Self::detach) lets the task go on by itself.
 #[must_use = "dropping the handle cancels the task; call `detach` to let it go on"]
 pub struct JoinHandle<T> {
-    task: Option<TaskPtr>,
-    local: Rc<Local>,
+    /// It has a count of its own.
+    task: TaskPtr,
     output: PhantomData<fn() -> T>,
 }
 
@@ -42,29 +41,33 @@ impl std::error::Error for TaskPanicked {}
 
 impl<T> JoinHandle<T> {
     /// Takes over one count of the task, whose output is a `T`.
-    pub(super) fn new(task: TaskPtr, local: Rc<Local>) -> Self {
-        Self { task: Some(task), local, output: PhantomData }
+    pub(super) fn new(task: TaskPtr) -> Self {
+        Self { task, output: PhantomData }
     }
 
     /// Lets the task go on by itself; its output is dropped when it ends.
-    pub fn detach(mut self) {
-        if let Some(task) = self.task.take() {
-            // SAFETY: the handle's count keeps the cell alive.
-            let header = unsafe { task.as_ref() };
-            if header.complete.get() {
-                empty(task);
-            } else {
-                header.detached.set(true);
-            }
-            release(task);
+    pub fn detach(self) {
+        let task = ManuallyDrop::new(self).task;
+        // SAFETY: the handle's count keeps the cell alive.
+        let header = unsafe { task.as_ref() };
+        if header.complete.get() {
+            empty(task);
+        } else {
+            header.detached.set(true);
         }
+        release(task);
+    }
+
+    /// Lets the task run in the next turn, whatever it waits for.
+    pub fn wake(&self) {
+        wake(self.task);
     }
 
     /// Whether the task has ended.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         // SAFETY: the handle's count keeps the cell alive.
-        self.task.is_none_or(|task| unsafe { task.as_ref() }.complete.get())
+        unsafe { self.task.as_ref() }.complete.get()
     }
 }
 
@@ -72,7 +75,7 @@ impl<T> Future for JoinHandle<T> {
     type Output = Result<T, TaskPanicked>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(task) = self.task else { return Poll::Pending };
+        let task = self.task;
         // SAFETY: the handle's count keeps the cell alive; owner thread.
         let header = unsafe { task.as_ref() };
         if header.complete.get() {
@@ -87,7 +90,7 @@ impl<T> Future for JoinHandle<T> {
         let joiner = unsafe { &mut *header.joiner.get() };
         match joiner {
             Some(waker) if waker.will_wake(context.waker()) => {}
-            _ => *joiner = Some(context.waker().clone()),
+            _ => *joiner = Some(Box::new(context.waker().clone())),
         }
         Poll::Pending
     }
@@ -95,7 +98,7 @@ impl<T> Future for JoinHandle<T> {
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        let Some(task) = self.task.take() else { return };
+        let task = self.task;
         // SAFETY: the handle's count keeps the cell alive; owner thread.
         let header = unsafe { task.as_ref() };
         if header.complete.get() {
@@ -104,7 +107,8 @@ impl<T> Drop for JoinHandle<T> {
             header.cancelled.set(true);
         } else {
             empty(task);
-            self.local.ended(task);
+            // SAFETY: owner thread, and the task is not complete.
+            unsafe { header.remote.local() }.ended(task);
         }
         release(task);
     }

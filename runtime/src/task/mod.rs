@@ -8,7 +8,8 @@
 //!    atomics: the stage, the links, the flags. Those are `Cell`s and `UnsafeCell`s. `Queue`, [`JoinHandle`] and the
 //!    futures are not `Send`, so no other thread can reach them.
 //! 2. **Any thread** may hold a `Waker`. It touches the reference count (atomic), the flag `woken_remotely` (atomic), and
-//!    reads the pointer to the `Remote` side of the queue, which never changes and is kept alive by the task.
+//!    reads the pointer to the `Remote` side of the queue, which never changes and is kept alive by the task. The owner
+//!    thread finds the `Local` side through it, which lives until every task is complete and the queue is closed.
 //! 3. A wake on the owner thread puts the task on the local run queue: no atomic read-modify-write. A wake elsewhere
 //!    sets the flag, puts the pointer (with a count of its own) on the remote list and wakes the core.
 //! 4. **Counts.** The set of live tasks holds one, given up when the task has completed and is not queued; a join handle

@@ -27,9 +27,28 @@ pub(crate) struct Remote {
     has_tasks: AtomicBool,
     tasks: Mutex<Vec<RemoteTask>>,
     wake: Arc<WakeCell>,
+    local: LocalPtr,
 }
 
+/// The way from a task to the owner thread's side: valid while a task is not complete, since a queue that goes completes
+/// all of them first.
+struct LocalPtr(*const Local);
+
+// SAFETY: other threads only keep it; it is followed by the owner thread alone (`Remote::local`).
+unsafe impl Send for LocalPtr {}
+// SAFETY: as above.
+unsafe impl Sync for LocalPtr {}
+
 impl Remote {
+    /// The owner thread's side.
+    ///
+    /// # Safety
+    /// To be called on the owner thread, for a task that is not complete, or while the queue is open.
+    pub(super) unsafe fn local(&self) -> &Local {
+        // SAFETY: by the caller; the queue holds it, and gives it up after the last task is complete.
+        unsafe { &*self.local.0 }
+    }
+
     pub(super) fn is_owner_thread(&self) -> bool {
         self.owner.load(Ordering::Relaxed) == thread_mark()
     }
@@ -152,20 +171,22 @@ pub(crate) struct Queue {
 impl Queue {
     /// A queue whose owner is the current thread.
     pub(crate) fn new(wake: Arc<WakeCell>) -> Self {
+        let local = Rc::new(Local {
+            first: Cell::new(None),
+            last: Cell::new(None),
+            live: Cell::new(None),
+            live_count: Cell::new(0),
+            panics: Cell::new(0),
+        });
         Self {
-            local: Rc::new(Local {
-                first: Cell::new(None),
-                last: Cell::new(None),
-                live: Cell::new(None),
-                live_count: Cell::new(0),
-                panics: Cell::new(0),
-            }),
             remote: Arc::new(Remote {
                 owner: AtomicUsize::new(thread_mark()),
                 has_tasks: AtomicBool::new(false),
                 tasks: Mutex::default(),
                 wake,
+                local: LocalPtr(Rc::as_ptr(&local)),
             }),
+            local,
             not_send: PhantomData,
         }
     }
@@ -176,7 +197,7 @@ impl Queue {
         F: Future + 'static,
         F::Output: 'static,
     {
-        let task = allocate(name, future, Rc::as_ptr(&self.local), Arc::clone(&self.remote));
+        let task = allocate(name, future, Arc::clone(&self.remote));
         self.local.insert_live(task);
         if self.remote.is_owner_thread() {
             self.local.push(task);
@@ -185,7 +206,7 @@ impl Queue {
             empty(task);
             self.local.ended(task);
         }
-        JoinHandle::new(task, Rc::clone(&self.local))
+        JoinHandle::new(task)
     }
 
     /// Moves what other threads have woken to the run queue.
@@ -227,7 +248,7 @@ impl Queue {
         let task = self.local.pop()?;
         // SAFETY: a queued task is alive (rule 4).
         let header = unsafe { task.as_ref() };
-        let name = header.name;
+        let name = header.name();
         if header.complete.get() {
             // It ended while it was queued; the set's count had passed to the queue's entry.
             release(task);

@@ -6,5 +6,5 @@ mod timers;
 pub mod wheel;
 
 pub use instant::Instant;
-pub use sleep::Sleep;
+pub use sleep::{Alarm, Sleep};
 pub(crate) use timers::Timers;

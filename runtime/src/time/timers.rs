@@ -61,9 +61,12 @@ impl Timers {
         self.wheel.borrow_mut().reset(key, deadline.as_nanos())
     }
 
-    /// Makes sure that the timer wakes this waker; false if it has fired.
-    pub(super) fn wake_with(&self, key: TimerKey, waker: &Waker) -> bool {
+    /// Makes sure that the timer wakes this waker, then; false if it has fired.
+    pub(super) fn wake_at(&self, key: TimerKey, deadline: Instant, waker: &Waker) -> bool {
         let mut wheel = self.wheel.borrow_mut();
+        if !wheel.reset(key, deadline.as_nanos()) {
+            return false;
+        }
         let Some(current) = wheel.payload_mut(key) else { return false };
         let former = (!current.will_wake(waker)).then(|| std::mem::replace(current, waker.clone()));
         drop(wheel);

@@ -13,6 +13,7 @@ mod tunnel;
 mod wakers;
 
 use crate::{
+    config::Config,
     conn::{
         http1::Next,
         http2::{stream::Live, wakers::StreamWakers},
@@ -27,12 +28,13 @@ use http::Method;
 use ringgate_protocols::{
     http2::{
         connection::{Connection, Event},
+        reason::Reason,
         stream::StreamKey,
         upgrade::UpgradeSettings,
     },
     limits::Http2Limits,
 };
-use ringgate_runtime::{buffer::SendBuf, net::ByteStream, time::Instant};
+use ringgate_runtime::{buffer::SendBuf, net::ByteStream, task::JoinHandle, time::Instant};
 use smallvec::SmallVec;
 use std::{
     future::poll_fn,
@@ -99,7 +101,13 @@ pub(crate) async fn serve_upgraded<S: ByteStream>(wire: &mut Wire<S>, upgraded: 
 }
 
 fn limits<S>(wire: &Wire<S>) -> Http2Limits {
-    let mut limits = wire.link.core.shared.config.limits.http2.clone();
+    let Config { limits, timeouts, .. } = &wire.link.core.shared.config;
+    let mut limits = limits.http2.clone();
+    // A head has as much time as on HTTP/1.
+    let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    limits.header_timeout_ms = limits.header_timeout_ms.min(narrow(timeouts.header_timeout_ms));
+    limits.header_grace_ms = narrow(timeouts.header_grace_ms);
+    limits.header_bytes_per_s_min = narrow(timeouts.progress_bytes_per_s_min);
     // RFC 8441 section 3: announced only where there is something to connect to.
     limits.connect_protocol &= wire.table.has_websocket;
     limits
@@ -151,15 +159,14 @@ impl Driver {
 
     /// One round: take in, let the streams speak, send.
     fn poll<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Poll<Next> {
-        wire.leave_waker(cx);
         self.drive(cx);
         if !self.is_draining && wire.core().shared.draining.get() {
             self.is_draining = true;
             self.machine.drain(milliseconds(wire.now()));
+            // WebSockets in tasks of their own notice it there.
             let transfers = self.streams.iter().flatten().filter_map(|live| live.transfer.as_ref());
-            for link in transfers.filter_map(|transfer| transfer.tunnel.as_ref()) {
-                link.waker.borrow().iter().for_each(|waker| waker.wake_by_ref());
-            }
+            let tunnels = transfers.filter(|transfer| transfer.is_tunnel);
+            tunnels.filter_map(|transfer| transfer.task.as_ref()).for_each(JoinHandle::wake);
         }
         if self.buf.is_empty() {
             self.buf = wire.core().handle().take_send_buf();
@@ -327,7 +334,12 @@ impl Driver {
         if self.live > 0 {
             core.shared.counters.disconnects.up();
         }
-        for live in std::mem::take(&mut self.streams).into_iter().flatten() {
+        let streams = std::mem::take(&mut self.streams).into_iter().enumerate();
+        for (slot, live) in streams.filter_map(|(slot, live)| Some((slot, live?))) {
+            // The machine may still be asked for output: it must not grant what is not here any more.
+            let key = live.key(slot);
+            self.machine.reset(key, Reason::CANCEL);
+            self.machine.stream_done(key);
             drop(live.end(&self.table, core, BodyError::Disconnected));
         }
         self.receiving.clear();
@@ -458,8 +470,15 @@ impl Driver {
                 counters.timeouts_idle.up();
                 self.machine.drain(milliseconds(now));
             }
-            while let Ok(Some(event)) = self.machine.handle_timeout(milliseconds(now)) {
-                self.event(&wire.link, event);
+            loop {
+                match self.machine.handle_timeout(milliseconds(now)) {
+                    Ok(Some(event)) => self.event(&wire.link, event),
+                    Ok(None) => break,
+                    Err(_) => {
+                        wire.core().shared.counters.timeouts_header.up();
+                        break;
+                    }
+                }
             }
             if self.send(wire, cx).is_err() {
                 return Poll::Ready(Next::Gone);

@@ -92,7 +92,8 @@ impl Driver {
             },
         };
         if inbound.is_some() {
-            let expects_continue = answered.is_err() && request.header("expect") == Some(b"100-continue");
+            let expects = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
+            let expects_continue = answered.is_err() && request.header("expect").is_some_and(expects);
             let transfer = self.live_or_new(key, is_head).transfer();
             (transfer.inbound, transfer.expects_continue) = (inbound, expects_continue);
         }
@@ -257,7 +258,7 @@ impl Driver {
             // below that there is room for certain.
             let unread = inbound.unread(cx) as u64;
             let limits = &config.limits.http2;
-            let may_send = live.tunnel.is_none()
+            let may_send = !live.is_tunnel
                 && !live.expects_continue
                 && !inbound.is_abandoned()
                 && unread * 2 < u64::from(limits.stream_window_bytes)

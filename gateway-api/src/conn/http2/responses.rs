@@ -6,9 +6,9 @@ use crate::{
     core::Core,
     error::BodyError,
     request::Link,
-    response::{Payload, Response},
+    response::{Payload, Response, is_bodiless},
 };
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use ringgate_protocols::http2::{error::SendError, reason::Reason, stream::StreamKey};
 use std::rc::Rc;
 
@@ -18,9 +18,12 @@ impl Driver {
         let core = &link.core;
         core.shared.counters.response(response.status);
         let body = std::mem::take(&mut response.body);
-        let length = body.length();
-        // Section 6.4.5 and 15.4.5 of RFC 9110: these never have a body.
-        let is_bodiless = matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let is_bodiless = is_bodiless(response.status);
+        let length = match &body {
+            // What a handler says of its length is kept to, as on HTTP/1.
+            Payload::Stream { length: None, .. } => response.claimed_length(),
+            body => body.length(),
+        };
         let has_body = !is_head && !is_bodiless && length != Some(0);
         // A length of zero may stand for "not made": HEAD and 304 say nothing rather than a length GET would not have.
         let announced = length.filter(|length| !is_bodiless && (*length > 0 || !is_head));
@@ -34,7 +37,9 @@ impl Driver {
             self.send_head(key, response.status, [], copied, is_end)
         } else {
             core.shared.with_values(announced, response.content_type, |ours| {
-                let replaced = |name: &HeaderName| ours.iter().any(|(known, _)| *known == name);
+                let replaced = |name: &HeaderName| {
+                    ours.iter().any(|(known, _)| *known == name) || (is_bodiless && *name == header::CONTENT_LENGTH)
+                };
                 let theirs = response.fields.iter().filter(|(name, _)| !replaced(name));
                 let fields = ours.iter().copied().chain(theirs.map(|(name, value)| (name, value)));
                 self.send_head(key, response.status, fields, copied, is_end)
@@ -110,7 +115,7 @@ impl Driver {
         });
         transfer.length_left = transfer.length_left.map(|left| left.saturating_sub(bytes as u64));
         if is_misfit || matches!(fresh.end, Some(Err(_))) {
-            if transfer.tunnel.is_some() {
+            if transfer.is_tunnel {
                 // RFC 8441 section 5: the abort of a connection.
                 self.machine.reset(key, Reason::CANCEL);
             } else {

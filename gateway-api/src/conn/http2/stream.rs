@@ -23,12 +23,7 @@ use crate::{
 use http::HeaderMap;
 use ringgate_protocols::http2::{stream::StreamKey, stream_id::StreamId};
 use ringgate_runtime::{buffer::SendBuf, task::JoinHandle, time::Instant};
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-    sync::Arc,
-    task::Waker,
-};
+use std::{cell::Cell, rc::Rc, sync::Arc, task::Waker};
 
 /// What the driver holds of a stream whose exchange takes longer than a turn. Small: a hundred of them may wait for
 /// their handlers.
@@ -67,8 +62,8 @@ pub(crate) struct Transfer {
     pub(crate) trailers: Option<Box<HeaderMap>>,
     /// The end of the body has been seen.
     pub(crate) is_complete: bool,
-    /// It is a tunnel: what wakes its task for a drain.
-    pub(crate) tunnel: Option<Rc<Link>>,
+    /// It is a tunnel: the task is a WebSocket's, and not the maker of a body.
+    pub(crate) is_tunnel: bool,
     /// Bytes of the streamed body that were announced and have not been made.
     pub(crate) length_left: Option<u64>,
     /// Threads that are at work for it.
@@ -127,13 +122,12 @@ impl Live {
             peer: peer.clone(),
             local: local.clone(),
             promises_left: Cell::new(0),
-            waker: RefCell::default(),
             is_finished: Cell::new(false),
         };
         let (link, outbound) = (Rc::new(link), Rc::new(Outbound::new(driver, None)));
         let body = std::mem::take(&mut upgrade.body);
         let stream = Tunnel { body, outbound: outbound.clone() };
-        let mut inner = Wire::new(stream, link.clone(), table.clone());
+        let mut inner = Wire::new(stream, link, table.clone());
         let conversation = async move {
             if let Next::Close = websocket::serve(&mut inner, upgrade, SendBuf::default()).await {
                 inner.close().await;
@@ -141,7 +135,7 @@ impl Live {
         };
         let task = core.handle().spawn("websocket", conversation);
         let transfer = self.transfer();
-        (transfer.tunnel, transfer.outbound, transfer.task) = (Some(link), Some(outbound), Some(task));
+        (transfer.is_tunnel, transfer.outbound, transfer.task) = (true, Some(outbound), Some(task));
     }
 
     /// Lets the body of the response be made by a task of its own.
@@ -162,7 +156,7 @@ impl Live {
         drop(self.release_request());
         let mut transfer = self.transfer.take()?;
         transfer.fail(why);
-        if transfer.tunnel.is_some()
+        if transfer.is_tunnel
             && let Some(task) = transfer.task.take()
         {
             transfer.outbound.iter().for_each(|outbound| outbound.lose());

@@ -321,6 +321,9 @@ impl Connection {
         } else if stream.state == State::HalfClosedLocal {
             self.reset_live(key, Reason::NO_ERROR);
         }
+        if self.uncredited > 0 {
+            self.credit_connection();
+        }
     }
 
     /// The handler of this stream has ended: from here on it no longer counts against the limit.

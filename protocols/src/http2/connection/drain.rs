@@ -85,14 +85,20 @@ impl Connection {
         [settings, block, drain, self.stall_check_ms].into_iter().flatten().min()
     }
 
-    /// When the header block that is arriving has to be complete, be it in one frame or in several (F-04, R-01).
+    /// When the header block that is arriving, be it in one frame or in several, is given up (F-04, R-01): at the end of
+    /// its time, or earlier when it comes too slowly. Any other frame of which only a part has come has no more time.
     fn header_deadline_ms(&self) -> Option<u64> {
-        let since = match (&self.block, self.reading) {
-            (Some(block), _) => block.since_ms,
-            (None, Reading::Payload(..)) => self.partial_ms,
-            _ => return None,
+        let (since, bytes) = match &self.block {
+            Some(block) => (block.since_ms, block.bytes.len() + self.partial.len()),
+            None if matches!(self.reading, Reading::Payload(..)) || !self.partial.is_empty() => {
+                (self.partial_ms, self.partial.len())
+            }
+            None => return None,
         };
-        Some(since + u64::from(self.limits.header_timeout_ms))
+        let limits = &self.limits;
+        let at_least_rate = bytes as u64 * 1_000 / u64::from(limits.header_bytes_per_s_min.max(1));
+        let slowly = u64::from(limits.header_grace_ms) + at_least_rate;
+        Some(since + slowly.min(u64::from(limits.header_timeout_ms)))
     }
 
     fn settings_ack_timeout_ms(&self) -> u64 {
@@ -153,12 +159,9 @@ impl Connection {
             }
             // Two rounds later a whole period has passed.
             if (u16::from(round) + 254 - u16::from(stream.stalled)) % 254 >= 2 {
-                let handled = stream.handled;
                 self.reset_live(key, Reason::CANCEL);
-                if handled {
-                    // The check stays due: the caller asks again until no stream is left that stalls.
-                    return Some(Event::Reset { stream: key, reason: Reason::CANCEL, by_peer: false });
-                }
+                // The check stays due: the caller asks again until no stream is left that stalls.
+                return Some(Event::Reset { stream: key, reason: Reason::CANCEL, by_peer: false });
             }
         }
         self.stall_round = round % 254 + 1;

@@ -119,13 +119,13 @@ impl Connection {
                 // A browser may well decline every promise; that is no abuse.
                 self.charge(if id.is_client() { Cost::Reset } else { Cost::Frame })?;
                 let Some(stream) = self.streams.get_mut(key) else { return Ok(None) };
+                let is_told = stream.concerns_application();
                 stream.state = next;
                 stream.offered = 0;
-                let handled = stream.handled;
                 self.streams.dequeue(key.slot);
                 self.settle(key);
                 let event = Event::Reset { stream: key, reason: rst_stream::read(payload), by_peer: true };
-                Ok(handled.then_some(event))
+                Ok(is_told.then_some(event))
             }
             _ => self.charge(Cost::Frame).map(|()| None),
         }

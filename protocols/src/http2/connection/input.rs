@@ -76,6 +76,9 @@ impl Connection {
         let rest = &input[*at..];
         match self.reading {
             Reading::Header => {
+                if self.partial.is_empty() {
+                    self.partial_ms = self.now_ms;
+                }
                 let header = match (rest.first_chunk::<HEADER_BYTES>(), self.partial.is_empty()) {
                     (Some(bytes), true) => {
                         *at += HEADER_BYTES;
@@ -167,7 +170,6 @@ impl Connection {
             return self.frame(heads, header, &rest[..wanted as usize]);
         }
         self.reading = Reading::Payload(header, wanted);
-        self.partial_ms = self.now_ms;
         Ok(None)
     }
 

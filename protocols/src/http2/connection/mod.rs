@@ -187,7 +187,8 @@ pub enum Event {
         head: Box<RequestHead>,
     },
     /// The stream was reset: by the peer, or by us because the peer broke a rule or stalled. Nothing more can be sent;
-    /// the handler is to be cancelled and [`Connection::stream_done`] said.
+    /// the handler is to be cancelled and [`Connection::stream_done`] said. Told of streams whose handler runs, and of
+    /// those that have bytes to send yet.
     Reset {
         /// The stream.
         stream: StreamKey,
@@ -407,16 +408,15 @@ impl Connection {
         Ok(())
     }
 
-    /// The peer broke a rule on a live stream: RST_STREAM, charged; the application is told when a handler runs.
+    /// The peer broke a rule on a live stream: RST_STREAM, charged; the application is told if it has to do with it.
     fn stream_error(&mut self, key: StreamKey, error: StreamError) -> Result<Option<Event>, ConnectionError> {
         self.charge(Cost::Reset)?;
         self.count_control()?;
         let Some(stream) = self.streams.get_mut(key) else { return Ok(None) };
-        let handled = stream.handled;
-        let told = stream.state.is_closed();
+        let is_told = stream.concerns_application() && !stream.state.is_closed();
         self.reset_live(key, error.reason);
         let event = Event::Reset { stream: key, reason: error.reason, by_peer: false };
-        Ok((handled && !told).then_some(event))
+        Ok(is_told.then_some(event))
     }
 
     /// The peer broke a rule on a stream that does not live here: RST_STREAM, charged and remembered.

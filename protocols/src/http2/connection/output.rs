@@ -4,6 +4,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::hpack::encode;
 use crate::hpack::kind::{self, Kind};
+use crate::http::trailer;
 use crate::http2::connection::Connection;
 use crate::http2::error::{PushRefused, SendError};
 use crate::http2::frame::{FrameHeader, HEADER_BYTES, continuation, data, flag, headers, push_promise};
@@ -133,7 +134,8 @@ impl Connection {
         Ok(0)
     }
 
-    /// Writes trailers, which end the stream. All offered bytes have been granted before.
+    /// Writes trailers, which end the stream; names that may not be trailers are left out. All offered bytes have been
+    /// granted before.
     ///
     /// # Errors
     /// [`SendError`], and nothing was written.
@@ -150,7 +152,8 @@ impl Connection {
         if stream.offered > 0 || stream.end_offered {
             return Err(SendError::BodyPending);
         }
-        self.write_headers(out, key.id, None, fields, true);
+        let allowed = |(name, _): &(&HeaderName, _)| !trailer::is_forbidden(name.as_str().as_bytes());
+        self.write_headers(out, key.id, None, fields.into_iter().filter(allowed), true);
         self.sent_end(key);
         Ok(())
     }

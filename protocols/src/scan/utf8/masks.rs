@@ -22,80 +22,126 @@ const WIDTH: usize = 64;
 const BLOCKS: usize = 4;
 const STEP: usize = BLOCKS * WIDTH;
 
-/// What is added to a continuation behind each of the first bytes, C0 to FF. Continuations are 80 to BF.
-static ADDED: [u8; 64] = {
-    let mut table = [0; 64];
+/// A first byte that nothing makes valid; any byte.
+const NEVER: u8 = 1 << 0;
+/// A first byte of several; a byte that is no continuation.
+const TOO_SHORT: u8 = 1 << 1;
+/// E0; what is too low behind it.
+const OVERLONG_3: u8 = 1 << 2;
+/// ED; what makes a surrogate behind it.
+const SURROGATE: u8 = 1 << 3;
+/// F0; what is too low behind it.
+const OVERLONG_4: u8 = 1 << 4;
+/// F4; what is too high behind it.
+const TOO_LARGE: u8 = 1 << 5;
+/// A byte that is no first one of several; a continuation. Right where a third or fourth byte is due, and only there.
+const CONTINUED: u8 = 1 << 7;
+
+/// The first bytes, C0 to FF.
+static FIRST: [u8; 64] = {
+    let mut table = [TOO_SHORT; 64];
     let mut low = 0;
     while low < 64 {
-        table[low] = match 0xc0 + low as u8 {
-            0xc0 | 0xc1 | 0xf5..=0xff => 0x00,
-            // From A0 up it comes out at 00 or more; below, at E0 or more.
-            0xe0 => 0x60,
-            // Up to 9F it comes out at 7F or less; above, at 80 or more.
-            0xed => 0xe0,
-            0xf0 => 0x70,
-            0xf4 => 0xf0,
-            _ => 0x80,
+        table[low] |= match 0xc0 + low as u8 {
+            0xc0 | 0xc1 | 0xf5..=0xff => NEVER,
+            0xe0 => OVERLONG_3,
+            0xed => SURROGATE,
+            0xf0 => OVERLONG_4,
+            0xf4 => TOO_LARGE,
+            _ => 0,
         };
         low += 1;
     }
     table
 };
 
-/// The lowest values of the last bytes of a block with which a character goes on behind it; the others never do.
-static OPEN: [u8; 64] = {
-    let mut least = [0xff; 64];
-    (least[61], least[62], least[63]) = (0xf0, 0xe0, 0xc0);
-    least
+/// The continuations, 80 to BF.
+static SECOND: [u8; 64] = {
+    let mut table = [NEVER | CONTINUED; 64];
+    let mut low = 0;
+    while low < 64 {
+        table[low] |= match 0x80 + low as u8 {
+            0x80..=0x8f => OVERLONG_3 | OVERLONG_4,
+            0x90..=0x9f => OVERLONG_3 | TOO_LARGE,
+            _ => SURROGATE | TOO_LARGE,
+        };
+        low += 1;
+    }
+    table
+};
+
+/// The highest values of the last bytes of a block with which no character goes on behind it.
+static CLOSED: [u8; 64] = {
+    let mut most = [0xff; 64];
+    (most[61], most[62], most[63]) = (0xef, 0xdf, 0xbf);
+    most
 };
 
 /// What the ternary operation makes of each of the eight combinations of three bits: `a | b | c`.
 const OR: i32 = 0b1111_1110;
+/// `(a | b) & c`.
+const OR_THEN_AND: i32 = 0b1010_1000;
+/// `(a & b) ^ c`.
+const AND_THEN_XOR: i32 = 0b0110_1010;
 
 /// See `Kernel::unmask`.
+///
+/// What is unmasked is stored one step later: so the bytes before a block are still to be had as they came, which costs
+/// loads and spares permutations, of which the processor does fewer at a time.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 pub(super) fn unmask(bytes: &mut [u8], key: [u8; 4], before: [u8; 4]) -> bool {
-    let mask = _mm512_set1_epi32(i32::from_ne_bytes(key));
-    // For what is loaded one place before a block.
-    let mask_behind = _mm512_set1_epi32(i32::from_ne_bytes([key[3], key[0], key[1], key[2]]));
+    // By how many places the bytes are turned that are to be XORed with it.
+    let masks = [0, 1, 2, 3].map(|turn| {
+        let mut key = key;
+        key.rotate_right(turn);
+        _mm512_set1_epi32(i32::from_ne_bytes(key))
+    });
     let mut judge = Judge::new(before);
-    let (steps, rest) = bytes.as_chunks_mut::<STEP>();
-    for step in steps {
-        let blocks = [0, 1, 2, 3].map(|number| _mm512_xor_si512(load(step, number * WIDTH), mask));
+    let whole = bytes.len() / STEP * STEP;
+    for start in (0..whole).step_by(STEP) {
+        let places = [0, 1, 2, 3].map(|number| start + number * WIDTH);
+        let blocks = places.map(|place| _mm512_xor_si512(load(bytes, place), masks[0]));
         let some = _mm512_ternarylogic_epi64::<OR>(blocks[0], blocks[1], blocks[2]);
         if _mm512_movepi8_mask(_mm512_or_si512(some, blocks[3])) == 0 {
             judge.look_at_ascii();
         } else {
-            judge.look(blocks[0], behind(judge.last, blocks[0]));
-            for number in 1..BLOCKS {
-                judge.look(blocks[number], _mm512_xor_si512(load(step, number * WIDTH - 1), mask_behind));
+            let mut wrong = [judge.faults; BLOCKS];
+            for number in 0..BLOCKS {
+                let place = places[number];
+                let earlier = if place == 0 {
+                    behind(judge.last, blocks[0])
+                } else {
+                    [1, 2, 3].map(|back| _mm512_xor_si512(load(bytes, place - back), masks[back]))
+                };
+                wrong[number] = Judge::faults(blocks[number], earlier);
             }
+            let some = _mm512_ternarylogic_epi64::<OR>(judge.faults, wrong[0], wrong[1]);
+            judge.faults = _mm512_ternarylogic_epi64::<OR>(some, wrong[2], wrong[3]);
+        }
+        if start > 0 {
+            store(bytes, start - WIDTH, judge.last);
+        }
+        for number in 0..BLOCKS - 1 {
+            store(bytes, places[number], blocks[number]);
         }
         judge.last = blocks[BLOCKS - 1];
-        let (places, _) = step.as_chunks_mut::<WIDTH>();
-        for (place, block) in places.iter_mut().zip(blocks) {
-            store(place, block);
-        }
     }
-    let (blocks, rest) = rest.as_chunks_mut::<WIDTH>();
-    for place in blocks {
-        let block = _mm512_xor_si512(load(place, 0), mask);
-        store(place, block);
-        judge.look(block, behind(judge.last, block));
+    if whole > 0 {
+        store(bytes, whole - WIDTH, judge.last);
+    }
+    for piece in bytes[whole..].chunks_mut(WIDTH) {
+        let mut padded = [0; WIDTH];
+        padded[..piece.len()].copy_from_slice(piece);
+        let block = _mm512_xor_si512(load(&padded, 0), masks[0]);
+        store(&mut padded, 0, block);
+        piece.copy_from_slice(&padded[..piece.len()]);
+        // What comes out behind the end is nothing.
+        let wrong = Judge::faults(block, behind(judge.last, block));
+        let real = u64::MAX >> (WIDTH - piece.len());
+        judge.faults = _mm512_or_si512(judge.faults, _mm512_maskz_mov_epi8(real, wrong));
         judge.last = block;
     }
-    if !rest.is_empty() {
-        let mut padded = [0; WIDTH];
-        padded[..rest.len()].copy_from_slice(rest);
-        let block = _mm512_xor_si512(load(&padded, 0), mask);
-        store(&mut padded, block);
-        rest.copy_from_slice(&padded[..rest.len()]);
-        let faults = judge.faults;
-        judge.faults = 0;
-        judge.look(block, behind(judge.last, block));
-        judge.faults = faults | judge.faults & ((1 << rest.len()) - 1);
-    }
-    judge.faults == 0
+    _mm512_test_epi8_mask(judge.faults, judge.faults) == 0
 }
 
 #[inline]
@@ -108,26 +154,30 @@ fn load(bytes: &[u8], at: usize) -> __m512i {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-fn store(place: &mut [u8; WIDTH], block: __m512i) {
+fn store(bytes: &mut [u8], at: usize, block: __m512i) {
+    let place: &mut [u8; WIDTH] = bytes[at..].first_chunk_mut().expect("the caller leaves room for a block");
     // SAFETY: the reference is to exactly the 64 bytes that are written, and the store asks for no alignment.
     unsafe { _mm512_storeu_si512(place.as_mut_ptr().cast(), block) }
 }
 
-/// The bytes one place before each of `block`, in front of which stands `last`.
+/// The bytes one, two and three places before each of `block`, in front of which stands `last`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-fn behind(last: __m512i, block: __m512i) -> __m512i {
-    _mm512_alignr_epi8::<15>(block, _mm512_alignr_epi64::<6>(block, last))
+fn behind(last: __m512i, block: __m512i) -> [__m512i; 3] {
+    let across = _mm512_alignr_epi64::<6>(block, last);
+    [
+        _mm512_alignr_epi8::<15>(block, across),
+        _mm512_alignr_epi8::<14>(block, across),
+        _mm512_alignr_epi8::<13>(block, across),
+    ]
 }
 
 /// Looks at one block after the other.
 struct Judge {
     /// The block before.
     last: __m512i,
-    /// The places of the next block where second and third continuations are due, of characters that began before.
-    due: u64,
     /// Bits for what was wrong.
-    faults: u64,
+    faults: __m512i,
 }
 
 impl Judge {
@@ -136,31 +186,31 @@ impl Judge {
     fn new(before: [u8; 4]) -> Self {
         let mut bytes = [0; WIDTH];
         bytes[WIDTH - 4..].copy_from_slice(&before);
-        let [_, third, second, _] = before;
-        let due = u64::from(second >= 0xe0) + 2 * u64::from(second >= 0xf0) + u64::from(third >= 0xf0);
-        Self { last: load(&bytes, 0), due, faults: 0 }
+        Self { last: load(&bytes, 0), faults: _mm512_setzero_si512() }
     }
 
     /// ASCII: only a character that has begun before it can be wrong.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
     fn look_at_ascii(&mut self) {
-        self.faults |= _mm512_cmpge_epu8_mask(self.last, load(&OPEN, 0));
-        self.due = 0;
+        self.faults = _mm512_or_si512(self.faults, _mm512_subs_epu8(self.last, load(&CLOSED, 0)));
     }
 
-    /// `earlier` is one byte behind the block.
+    /// Bits for what is wrong in a block; `earlier` is one, two and three bytes behind it.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-    fn look(&mut self, block: __m512i, earlier: __m512i) {
-        let first = |least: u8| _mm512_cmpge_epu8_mask(earlier, _mm512_set1_epi8(least as i8));
-        let (one, two, three) = (first(0xc0), first(0xe0), first(0xf0));
-        // As numbers with a sign, 80 to BF are the lowest.
-        let continuations = _mm512_cmplt_epi8_mask(block, _mm512_set1_epi8(0xc0_u8 as i8));
-        let due = three.wrapping_mul(2).wrapping_add(two).wrapping_mul(2).wrapping_add(one).wrapping_add(self.due);
-        self.due = (two >> 63) + (three >> 62);
-        let sum = _mm512_add_epi8(block, _mm512_permutexvar_epi8(earlier, load(&ADDED, 0)));
-        let apart = _mm512_mask_cmplt_epi8_mask(one, sum, _mm512_setzero_si512());
-        self.faults |= due ^ continuations | apart;
+    fn faults(block: __m512i, [one, two, three]: [__m512i; 3]) -> __m512i {
+        // A permutation looks at the lower six bits of a byte. As numbers with a sign, 80 to BF are the lowest.
+        let is_first = _mm512_cmpge_epu8_mask(one, _mm512_set1_epi8(0xc0_u8 as i8));
+        let is_second = _mm512_cmplt_epi8_mask(block, _mm512_set1_epi8(0xc0_u8 as i8));
+        let not_first = _mm512_set1_epi8(CONTINUED as i8);
+        let not_second = _mm512_set1_epi8((NEVER | TOO_SHORT) as i8);
+        let first = _mm512_mask_permutexvar_epi8(not_first, is_first, one, load(&FIRST, 0));
+        let second = _mm512_mask_permutexvar_epi8(not_second, is_second, block, load(&SECOND, 0));
+        // The highest bit stands where E0 or more was two places before, or F0 or more three: a continuation is due.
+        let third = _mm512_subs_epu8(two, _mm512_set1_epi8(0x60));
+        let fourth = _mm512_subs_epu8(three, _mm512_set1_epi8(0x70));
+        let due = _mm512_ternarylogic_epi64::<OR_THEN_AND>(third, fourth, not_first);
+        _mm512_ternarylogic_epi64::<AND_THEN_XOR>(first, second, due)
     }
 }

@@ -87,7 +87,6 @@ pub(crate) struct Sim {
     posted: Vec<u16>,
     /// By slot: in the same order in every run.
     sockets: BTreeMap<u32, Socket>,
-    starved: Vec<Key>,
     counters: Arc<DriverCounters>,
 }
 
@@ -107,7 +106,6 @@ impl Sim {
             pool: Rc::clone(pool),
             posted: Vec::new(),
             sockets: BTreeMap::new(),
-            starved: Vec::new(),
             counters: Arc::default(),
         };
         (sim, net, now)
@@ -144,14 +142,8 @@ impl Sim {
         if self.posted.is_empty() {
             return;
         }
-        for key in std::mem::take(&mut self.starved) {
-            if let Some(slot) = sockets.get(key)
-                && slot.receiving == Repeating::Starved
-                && !slot.closing
-            {
-                slot.receiving = Repeating::Idle;
-                self.arm_receive(sockets, key);
-            }
+        for key in sockets.take_starved() {
+            self.arm_receive(sockets, key);
         }
     }
 
@@ -223,7 +215,7 @@ impl Driver for Sim {
         let slot = sockets.owned(key);
         assert!(slot.sending.is_none(), "one send in flight per connection");
         add(&self.counters.sends, 1);
-        slot.sending = Some(Box::new(Sending { buf, sent: 0, vectored: None }));
+        slot.sending = Some(Box::new(Sending::new(buf)));
         slot.operations += 1;
         self.owned(key).sending = true;
     }
@@ -237,11 +229,13 @@ impl Driver for Sim {
     }
 
     fn close(&mut self, sockets: &mut Sockets, key: Key, how: Close) {
+        if how == Close::Orderly {
+            // It was asked for before the close, and kernels keep that order: what there is room for goes out.
+            self.send_what_fits(sockets, key);
+        }
         let slot = sockets.owned(key);
         slot.closing = true;
-        slot.forget_inbound();
-        slot.receive_waker = None;
-        slot.send_waker = None;
+        slot.abandon();
         let waiting = slot.accepted.take();
         let socket = self.owned(key);
         socket.closing = Some(how);

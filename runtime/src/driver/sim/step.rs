@@ -4,7 +4,7 @@ use rustix::io::Errno;
 
 use crate::driver::sim::Sim;
 use crate::driver::sim::connection::{End, Inbound};
-use crate::driver::sim::socket::{Repeat, Role};
+use crate::driver::sim::socket::{Repeat, Role, Socket};
 use crate::driver::slot::{self, Key, Repeating, Sockets};
 use crate::driver::{Close, Driver as _, add};
 
@@ -197,17 +197,16 @@ impl Sim {
     fn repeat_ended(&mut self, sockets: &mut Sockets, key: Key, without_buffer: bool) {
         self.owned(key).repeat = Repeat::None;
         let slot = sockets.get(key).expect("an operation keeps its slot");
-        slot.operations -= 1;
-        let starved = without_buffer && slot.receiving == Repeating::Armed && !slot.closing;
-        slot.receiving = if starved { Repeating::Starved } else { Repeating::Idle };
-        if slot.accepted.is_some() {
+        if let Role::Stream(_) = self.owned(key).role {
+            if sockets.receive_ended(key, without_buffer) {
+                self.arm_receive(sockets, key);
+            }
+        } else {
+            slot.operations -= 1;
+            slot.receiving = Repeating::Idle;
             if !slot.closing && slot.send_error.is_none() && !slot.is_behind() {
                 self.arm_accept(sockets, key);
             }
-        } else if starved {
-            self.starved.push(key);
-        } else if !slot.closing && slot.end.is_none() && slot.inbound() == 0 && slot.receive_waker.is_some() {
-            self.arm_receive(sockets, key);
         }
         self.free_if_closed(sockets, key);
     }
@@ -225,10 +224,26 @@ impl Sim {
         if self.wire.borrow().has_finished(end) {
             return self.sent(sockets, key, Err(Errno::PIPE));
         }
+        let is_short = self.chance(faults.short_sends);
+        self.send_some(sockets, key, end, is_short);
+    }
+
+    /// Sends as far as there is room, at once and without a fault.
+    pub(super) fn send_what_fits(&mut self, sockets: &mut Sockets, key: Key) {
+        let Socket { sending: true, role: Role::Stream(end), .. } = *self.owned(key) else { return };
+        let wire = self.wire.borrow();
+        let has_room = wire.room(end) > 0 && !wire.is_reset(end) && !wire.has_finished(end);
+        drop(wire);
+        if has_room {
+            self.send_some(sockets, key, end, false);
+        }
+    }
+
+    fn send_some(&mut self, sockets: &mut Sockets, key: Key, end: End, is_short: bool) {
         let slot = sockets.get(key).expect("an operation keeps its slot");
         let sending = slot.sending.as_mut().expect("a send in flight keeps its buffer");
         let room = self.wire.borrow().room(end).min(sending.buf.len() - sending.sent);
-        let count = if self.chance(faults.short_sends) { self.wire.borrow_mut().random.up_to(room) } else { room };
+        let count = if is_short { self.wire.borrow_mut().random.up_to(room) } else { room };
         let mut rest = Vec::with_capacity(count);
         let mut skip = sending.sent;
         for piece in sending.buf.pieces() {

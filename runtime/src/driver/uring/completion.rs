@@ -87,16 +87,8 @@ impl Uring {
             }
             return;
         }
-        slot.operations -= 1;
-        let starved = -result == libc::ENOBUFS && slot.receiving == Repeating::Armed && !slot.closing;
-        slot.receiving = if starved { Repeating::Starved } else { Repeating::Idle };
-        if starved {
-            self.starved.push(key);
-        } else if !slot.closing && slot.end.is_none() && slot.inbound() == 0 {
-            // It ended by itself while somebody waits.
-            if slot.receive_waker.is_some() {
-                self.arm_receive(sockets, key);
-            }
+        if sockets.receive_ended(key, -result == libc::ENOBUFS) {
+            self.arm_receive(sockets, key);
         }
         Self::free_if_closed(sockets, key);
     }

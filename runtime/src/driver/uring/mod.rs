@@ -76,8 +76,6 @@ pub(crate) struct Uring {
     telling: Telling,
     /// Bytes that one receive may take together; 0 where the kernel hands over one buffer at a time.
     bundle_bytes: u32,
-    /// Streams whose multishot receive ended for want of a buffer.
-    starved: Vec<Key>,
     /// Reused: completions copied out of the queue before they are looked at.
     harvest: Vec<Completion>,
     tier: String,
@@ -108,8 +106,7 @@ impl Uring {
             readiness: None,
             untold: Vec::new(),
             telling: if setup.has_silent_sends { Telling::IfShort } else { Telling::AtItsEnd },
-            bundle_bytes: if setup.has_bundles { pool.buffer_bytes() * INBOUND_LEASES_MAX as u32 } else { 0 },
-            starved: Vec::new(),
+            bundle_bytes: if setup.has_bundles { bundle_bytes(pool.buffer_bytes()) } else { 0 },
             harvest: Vec::new(),
             tier: setup.tier,
             counters,
@@ -128,14 +125,8 @@ impl Uring {
     fn replenish(&mut self, sockets: &mut Sockets) {
         self.buffers.replenish();
         if self.buffers.has_posted() {
-            for key in std::mem::take(&mut self.starved) {
-                if let Some(slot) = sockets.get(key)
-                    && slot.receiving == Repeating::Starved
-                    && !slot.closing
-                {
-                    slot.receiving = Repeating::Idle;
-                    self.arm_receive(sockets, key);
-                }
+            for key in sockets.take_starved() {
+                self.arm_receive(sockets, key);
             }
         }
     }
@@ -195,6 +186,12 @@ impl Uring {
             self.untold.push((key, count));
         }
     }
+}
+
+/// Bytes of one receive, where that may fill several buffers; the kernel counts them in an `i32`.
+fn bundle_bytes(buffer_bytes: u32) -> u32 {
+    let buffers = (i32::MAX as u32 / buffer_bytes).clamp(1, INBOUND_LEASES_MAX as u32);
+    buffer_bytes.saturating_mul(buffers).min(i32::MAX as u32)
 }
 
 impl Driver for Uring {
@@ -260,7 +257,7 @@ impl Driver for Uring {
         let slot = sockets.owned(key);
         debug_assert!(slot.sending.is_none());
         add(&self.counters.sends, 1);
-        slot.sending = Some(Box::new(Sending { buf, sent: 0, vectored: None }));
+        slot.sending = Some(Box::new(Sending::new(buf)));
         self.submit_send(sockets, key, self.telling);
     }
 
@@ -274,9 +271,7 @@ impl Driver for Uring {
     fn close(&mut self, sockets: &mut Sockets, key: Key, how: Close) {
         let slot = sockets.owned(key);
         slot.closing = true;
-        slot.forget_inbound();
-        slot.receive_waker = None;
-        slot.send_waker = None;
+        slot.abandon();
         if how == Close::Abort
             && let Some(fd) = &slot.fd
         {

@@ -185,7 +185,7 @@ fn probe(uring: &IoUring, config: RingConfig) -> Result<(), Unavailable> {
 /// it is used again.
 fn sends_silently(config: RingConfig, tier: &Tier) -> bool {
     const BYTES: [usize; 2] = [16, 1 << 18];
-    let mut sendings = BYTES.map(|bytes| Sending { buf: SendBuf::from_vec(vec![0; bytes]), sent: 0, vectored: None });
+    let mut sendings = BYTES.map(|bytes| Sending::new(SendBuf::from_vec(vec![0; bytes])));
     let mut attempt = || -> io::Result<bool> {
         let mut uring = build(RingConfig { submissions: 4, completions: 8, ..config }, tier)?;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;

@@ -1,0 +1,218 @@
+//! Corners: what a handler gets wrong, bodies that nobody asks for, times that must not be the peer's fault.
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use ringgate::{App, BodyError, Core, Request, Response, blocking, post};
+use ringgate_tests::gateway::{Asked, Wire, http2::code, in_every_world, on_every_driver};
+use std::{io::Read, time::Duration};
+
+/// Takes half a minute before it asks for the body.
+async fn patient(mut request: Request) -> Result<String, BodyError> {
+    request.handle().sleep(Duration::from_secs(30)).await;
+    let body = request.body_mut().collect().await?;
+    Ok(String::from_utf8_lossy(&body).into_owned())
+}
+
+/// Speaks for half a minute, and wants no body.
+async fn ticks(request: Request) -> Response {
+    let (mut sender, response) = Response::channel();
+    let handle = request.handle().clone();
+    drop(request);
+    let speak = {
+        let handle = handle.clone();
+        async move {
+            for tick in 0..30 {
+                sender.send(format!("{tick}\n")).await.unwrap();
+                handle.sleep(Duration::from_secs(1)).await;
+            }
+            sender.finish();
+        }
+    };
+    handle.spawn("ticks", speak).detach();
+    response
+}
+
+/// `bytes` in one piece, pushed.
+fn pushed(request: &Request, bytes: &'static str) -> Response {
+    let (mut sender, response) = Response::channel();
+    let push = async move {
+        let _ = sender.send(bytes).await;
+        sender.finish();
+    };
+    request.handle().spawn("push", push).detach();
+    response
+}
+
+/// Reads until it is told twice that the body is too large.
+fn read_on(mut request: blocking::Request) -> String {
+    let body = request.body_mut();
+    let first = std::io::copy(body, &mut std::io::sink()).map_err(|error| error.kind());
+    let second = body.read(&mut [0; 10]).map_err(|error| error.kind());
+    format!("{first:?} {second:?} {:?}", body.next().map(|next| next.map(|bytes| bytes.len())))
+}
+
+fn app(_: &Core) -> App {
+    App::new()
+        .route("/now", |_: &Request| "now")
+        .route("/patient", post(patient))
+        .route("/ticks", post(ticks))
+        .route("/ignored", post(|_: &Request| "ignored"))
+        .route("/framed", |_: &Request| {
+            Response::text("four").header("transfer-encoding", "chunked").header("content-length", "4")
+        })
+        .route("/misframed", |_: &Request| Response::text("four").header("content-length", "40"))
+        .route("/framed-stream", |request: &Request| {
+            pushed(request, "four").header("transfer-encoding", "chunked").header("connection", "keep-alive")
+        })
+        .route("/claimed", |request: &Request| pushed(request, "four").header("content-length", "4"))
+        .route("/overclaimed", |request: &Request| pushed(request, "four").header("content-length", "40"))
+        .route("/status/{code}", |request: &Request| {
+            let code = request.param("code").unwrap().parse().unwrap();
+            Response::text("content").status(StatusCode::from_u16(code).unwrap())
+        })
+        .route("/stream-status/{code}", |request: &Request| {
+            let code = request.param("code").unwrap().parse().unwrap();
+            pushed(request, "content").status(StatusCode::from_u16(code).unwrap())
+        })
+        .route("/informal", |_: &Request| Response::new(StatusCode::EARLY_HINTS))
+        .route("/trailers", |request: &Request| {
+            let fields = [("content-length", "9"), ("x-sum", "4"), ("set-cookie", "a=b"), ("host", "evil")];
+            let fields = fields.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            pushed(request, "four").trailers(HeaderMap::from_iter(fields))
+        })
+        .route("/{{literal}}/{id}", |request: &Request| format!("{:?}", request.param("id")))
+        .route("/read-on", post(read_on))
+}
+
+const NO_CHANGE: fn(&mut ringgate::Config) = |_| {};
+
+#[test]
+fn a_body_that_was_not_invited_is_not_late() {
+    in_every_world(
+        app,
+        NO_CHANGE,
+        |sim| sim.window_bytes = 65_536,
+        |server| {
+            let mut client = server.connect();
+            client.wire.say(b"POST /patient HTTP/1.1\r\nhost: a\r\nexpect: 100-Continue\r\ncontent-length: 4\r\n\r\n");
+            assert_eq!(client.answer(false).status, 100);
+            client.wire.say(b"body");
+            assert_eq!(client.answer(false).text(), "body");
+            // A response that goes out without it is not cut either.
+            client.wire.say(b"POST /ticks HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n");
+            let answer = client.answer(false);
+            assert_eq!((answer.status, answer.text().lines().count()), (200, 30));
+            assert!(client.is_over(), "nobody knows whether the body would still come");
+
+            let mut client = server.connect_http2();
+            let id = client.open("POST /patient HTTP/2\r\nexpect: 100-Continue\r\ncontent-length: 4", false);
+            while client.streams[&id].interim.is_empty() {
+                assert!(client.listen(), "the invitation comes");
+            }
+            client.send(id, b"body", true);
+            assert_eq!(client.answer(id).text(), "body");
+            assert_eq!(server.count("timeouts_body"), 0);
+        },
+    );
+}
+
+#[test]
+fn a_connection_whose_body_was_thrown_away_is_idle_like_any_other() {
+    in_every_world(
+        app,
+        NO_CHANGE,
+        |sim| sim.window_bytes = 65_536,
+        |server| {
+            let mut client = server.connect();
+            client.wire.say(b"POST /ignored HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n12345");
+            assert_eq!(client.answer(false).text(), "ignored");
+            server.pass(1_000);
+            client.wire.say(b"67890");
+            // Longer than a head may take, shorter than the idle time.
+            server.pass(30_000);
+            assert_eq!(client.get("/now").text(), "now");
+            assert_eq!(server.count("timeouts_idle"), 0);
+        },
+    );
+}
+
+#[test]
+fn framing_is_the_gateways_business_over_every_protocol() {
+    on_every_driver(app, |server| {
+        for (protocol, mut client) in server.tongues() {
+            for path in ["/framed", "/misframed", "/framed-stream", "/claimed"] {
+                let answer = client.get(path);
+                assert_eq!((answer.status, answer.text()), (200, "four"), "{protocol} {path}");
+                let lengths = answer.fields.iter().filter(|(name, _)| name == "content-length");
+                assert!(lengths.clone().count() <= 1 && lengths.clone().all(|(_, value)| value == "4"), "{protocol}");
+                assert_eq!(lengths.count() == 1, path != "/framed-stream", "{protocol} {path}");
+            }
+            assert_eq!(client.get("/informal").status, 500, "{protocol}");
+        }
+        let mut client = server.connect_http2();
+        let id = client.begin("/overclaimed");
+        assert_eq!(client.finish(id).reset, Some(code::INTERNAL_ERROR), "a part is not taken for the whole");
+        let mut client = server.connect();
+        client.wire.say(b"GET /overclaimed HTTP/1.1\r\nhost: a\r\n\r\n");
+        let heard = String::from_utf8(client.rest()).unwrap();
+        let body = heard.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        assert!("four".starts_with(body), "{heard}");
+    });
+}
+
+#[test]
+fn a_status_without_content_has_none_over_every_protocol() {
+    on_every_driver(app, |server| {
+        for (protocol, mut client) in server.tongues() {
+            for path in ["/status", "/stream-status"] {
+                for status in [204, 205, 304] {
+                    let answer = client.get(&format!("{path}/{status}"));
+                    assert_eq!((answer.status, answer.body.len()), (status, 0), "{protocol} {path}");
+                }
+            }
+            assert_eq!(client.get("/now").text(), "now", "{protocol}");
+        }
+        assert_eq!(server.count("responses_misused"), 0);
+    });
+}
+
+#[test]
+fn s_14_names_that_may_not_be_trailers_do_not_go_out_over_any_protocol() {
+    on_every_driver(app, |server| {
+        for (protocol, mut client) in server.tongues() {
+            let head = "GET /trailers HTTP/1.1\r\nte: trailers\r\nconnection: te";
+            let answer = client.exchange(&Asked { head, ..Asked::default() }).1;
+            assert_eq!(answer.trailers, [("x-sum".to_owned(), "4".to_owned())], "{protocol}");
+        }
+    });
+}
+
+#[test]
+fn braces_that_are_meant_literally_are_no_parameters() {
+    on_every_driver(app, |server| {
+        assert_eq!(server.connect().get("/{literal}/seven").text(), "Some(\"seven\")");
+    });
+}
+
+#[test]
+fn an_error_of_a_body_is_final_on_a_thread_too() {
+    on_every_driver(app, |server| {
+        for (protocol, mut client) in server.tongues() {
+            let answer = client.post_streamed("/read-on", &vec![b'x'; 1_100_000]);
+            let error = "Err(FileTooLarge)";
+            assert_eq!(answer.text(), format!("{error} {error} Some(Err(TooLarge))"), "{protocol}");
+        }
+    });
+}
+
+#[test]
+fn what_is_set_beside_the_gateways_own_fields_is_sent_once() {
+    on_every_driver(app, |server| {
+        for (protocol, mut client) in server.tongues() {
+            let answer = client.get("/now");
+            for name in [header::DATE, header::SERVER] {
+                let count = answer.fields.iter().filter(|(known, _)| *known == name.as_str()).count();
+                assert_eq!(count, 1, "{protocol} {name}");
+            }
+        }
+    });
+}
