@@ -61,7 +61,20 @@ impl App {
         Self::default()
     }
 
-    /// Adds a path. `target` is a handler, for every method, or handlers by method: `get(show).post(store)`.
+    /// Adds a path. `target` is a handler, for every method, or handlers by method: `get(show).post(store)`. Which world a
+    /// handler lives in is told by its signature:
+    ///
+    /// ```
+    /// use ringgate::{App, Request, Response, blocking, get, websocket::WebSocket};
+    /// let app = App::new()
+    ///     .route("/inline", |_: &Request| "at once, on the core")
+    ///     .route("/async", async |request: Request| format!("on the core, as {}", request.protocol()))
+    ///     .route("/blocking", |_: blocking::Request| std::fs::read_to_string("/proc/loadavg"))
+    ///     .route("/socket", async |mut socket: WebSocket| drop(socket.send("hello").await))
+    ///     .route("/socket-on-a-thread", |mut socket: blocking::WebSocket| drop(socket.send("hello")))
+    ///     .route("/methods", get(|_: &Request| "shown").post(async |request: Request| Response::stream(request.into_body())));
+    /// # let _ = app;
+    /// ```
     ///
     /// # Panics
     /// When `path` does not begin with a slash. (Paths that contradict each other are found when the gateway starts.)

@@ -56,7 +56,66 @@
 //! # let _ = app;
 //! ```
 //! To send: [`Response::stream`] is asked for pieces, [`Response::channel`] is pushed them, [`Response::writer`] runs
-//! blocking code with an `io::Write`.
+//! blocking code with an `io::Write`. Trailers come last, where the client takes them:
+//! ```
+//! use http::{HeaderMap, HeaderName, HeaderValue};
+//! use ringgate::{App, Disconnected, Request, Response, TrailersForm, blocking};
+//! // Pushed by another task of the core, at the client's pace; it ends when the client goes away.
+//! async fn ticks(request: Request) -> Response {
+//!     let (mut sender, response) = Response::channel();
+//!     let handle = request.handle().clone();
+//!     let ticking = async move {
+//!         for tick in 0..3 {
+//!             sender.send(format!("tick {tick}\n")).await?;
+//!             handle.sleep(std::time::Duration::from_millis(1)).await;
+//!         }
+//!         let count = (HeaderName::from_static("x-ticks"), HeaderValue::from_static("3"));
+//!         let form = sender.finish_with(HeaderMap::from_iter([count])).await?;
+//!         assert!(matches!(form, TrailersForm::Sent | TrailersForm::Dropped));
+//!         Ok::<_, Disconnected>(())
+//!     };
+//!     request.handle().spawn("ticks", ticking).detach();
+//!     response
+//! }
+//! // Written by a thread, at the client's pace.
+//! fn table(_: blocking::Request) -> Response {
+//!     Response::writer(|out| (0..1000).try_for_each(|row| writeln!(out, "{row},{}", row * row)))
+//! }
+//! let app = App::new().route("/ticks", ticks).route("/table", table);
+//! # let _ = app;
+//! ```
+//!
+//! # WebSockets
+//! The same program in both worlds, over HTTP/1.1 and HTTP/2; [`websocket`] says what a route can choose besides:
+//! ```
+//! use ringgate::{App, blocking, websocket::{DeflateConfig, SocketError, WebSocket, websocket}};
+//! async fn echo(mut socket: WebSocket) -> Result<(), SocketError> {
+//!     while let Some(message) = socket.recv().await {
+//!         socket.send(message?).await?;
+//!     }
+//!     Ok(())
+//! }
+//! fn echo_on_a_thread(mut socket: blocking::WebSocket) -> Result<(), SocketError> {
+//!     while let Some(message) = socket.recv() {
+//!         socket.send(message?)?;
+//!     }
+//!     Ok(())
+//! }
+//! // A topic is heard by all its subscribers, on whatever core they are.
+//! async fn chat(mut socket: WebSocket) -> Result<(), SocketError> {
+//!     let room = socket.core().topic("lobby");
+//!     let _here = room.subscribe(&socket);
+//!     while let Some(message) = socket.recv().await {
+//!         room.publish(message?).await;
+//!     }
+//!     Ok(())
+//! }
+//! let app = App::new()
+//!     .route("/echo", echo)
+//!     .route("/thread", echo_on_a_thread)
+//!     .route("/chat", websocket(chat).deflate(DeflateConfig::default()));
+//! # let _ = app;
+//! ```
 //!
 //! # State
 //! The application is made once per core, there. Nothing on the way of a request takes a lock:
@@ -79,7 +138,22 @@
 //!
 //! # Middleware
 //! [`Middleware`] hooks run before and behind every kind of handler and change nothing about its world;
-//! [`App::around`] takes an async function that may wait on both sides.
+//! [`App::around`] takes an async function that may wait on both sides:
+//! ```
+//! use ringgate::{App, Middleware, Next, Request, Response};
+//! struct Stamp;
+//! impl Middleware for Stamp {
+//!     fn after(&self, _: &Request, response: &mut Response) {
+//!         response.append(http::header::VIA, http::HeaderValue::from_static("1.1 ringgate"));
+//!     }
+//! }
+//! async fn patiently(request: Request, next: Next) -> Response {
+//!     request.handle().yield_now().await;
+//!     next.run(request).await
+//! }
+//! let app = App::new().route("/", |_: &Request| "hello").wrap(Stamp).around(patiently);
+//! # let _ = app;
+//! ```
 //!
 //! # What a request can do
 //! [`Request::protocol`] and [`Request::features`] say what is in use and what is possible *for this request*. Every
@@ -94,7 +168,11 @@
 //!         HintsForm::LinkField | HintsForm::Dropped => format!("{} cannot do better\n", request.protocol()),
 //!     }
 //! }
-//! # let _ = App::new().route("/page", page);
+//! // A promise where the client still takes one, an early hint to fetch it where not.
+//! fn album(request: &Request) -> String {
+//!     format!("{:?}\n", request.push("/cover.jpg"))
+//! }
+//! # let _ = App::new().route("/page", page).route("/album", album);
 //! ```
 //!
 //! # When things go wrong
@@ -104,11 +182,24 @@
 //!   begins is taken for one that went away, since the two look the same on the wire: what is ready at once is
 //!   answered, what would still have to wait is not. Once a response is under way it is finished.
 //! - Blocking handlers beyond what the crew can take are answered 503 with `Retry-After`.
+//! - A process that holds more memory than `Limits::process_bytes_max` refuses what is new, with 503 and GOAWAY, before
+//!   its cgroup or the machine ends it; what runs goes on.
 //! - Everything has a bound and a time: [`Limits`], [`Timeouts`], each with its reason.
 //! - [`RunningGateway::stop`] drains: idle connections end, running exchanges finish, the report says what was cut.
 //!
 //! # Embedding
-//! [`Gateway::start`] runs on threads of its own and answers a [`RunningGateway`]. A [`Site`] runs on an executor that you
+//! [`Gateway::start`] runs on threads of its own and answers a [`RunningGateway`]:
+//! ```
+//! use ringgate::{App, Gateway, Request};
+//! let gateway = Gateway::builder(|_| App::new().route("/", |_: &Request| "hello\n"))
+//!     .listen("127.0.0.1:0".parse().unwrap())
+//!     .start()?;
+//! println!("listening on {}", gateway.addresses()[0]);
+//! let report = gateway.stop(std::time::Duration::from_secs(1))?;
+//! assert_eq!(report.cut, 0);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//! [`Gateway::behind`] reads the PROXY header of load balancers in front of it. A [`Site`] runs on an executor that you
 //! drive, be it one turn at a time inside another loop; [`serve_connection`] serves any
 //! [`ByteStream`](ringgate_runtime::net::ByteStream).
 //!

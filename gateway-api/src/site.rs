@@ -249,6 +249,28 @@ pub(crate) fn crew(config: &Config) -> Crew {
 
 /// Serves one connection with an application of its own, to its end. For tests and small embeddings; a [`Site`] serves
 /// many connections with one application.
+///
+/// ```
+/// use ringgate::{App, Request, serve_connection};
+/// use ringgate_runtime::{buffer::SendBuf, executor::{Executor, ExecutorConfig}};
+/// let mut executor = Executor::new(ExecutorConfig::default())?;
+/// let handle = executor.handle();
+/// executor.block_on(async {
+///     let listener = handle.listen(&"127.0.0.1:0".parse().unwrap())?;
+///     let mut client = handle.connect(&listener.local_address()?.unwrap()).await?;
+///     let request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+///     client.send(SendBuf::from_vec(request.to_vec())).await?;
+///     let server = handle.spawn("connection", {
+///         let (handle, stream) = (handle.clone(), listener.accept().await?);
+///         async move { serve_connection(&handle, stream, App::new().route("/", |_: &Request| "hello")).await }
+///     });
+///     assert!(client.recv().await?.starts_with(b"HTTP/1.1 200 OK\r\n"));
+///     drop(client);
+///     server.await.expect("it does not panic");
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub async fn serve_connection<S: ByteStream>(handle: &Handle, stream: S, app: App) {
     Site::new(handle, Config::default(), |_| app).serve(stream, None, None).await;
 }

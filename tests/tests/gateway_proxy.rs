@@ -18,7 +18,7 @@ const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x28\
 const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
 fn ends(peer: Option<&Address>, local: Option<&Address>) -> String {
-    let text = |address: Option<&Address>| address.map_or("nobody".into(), ToString::to_string);
+    let text = |address: Option<&Address>| address.map_or_else(|| "nobody".into(), ToString::to_string);
     format!("{} {}", text(peer), text(local))
 }
 

@@ -18,12 +18,6 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) fn new(core: Core, peer: Option<Address>, local: Option<Rc<Address>>) -> Self {
-        Self {
-            core,
-            peer,
-            local,
-            promises_left: Cell::default(),
-            is_finished: Cell::new(false),
-        }
+        Self { core, peer, local, promises_left: Cell::default(), is_finished: Cell::new(false) }
     }
 }
