@@ -13,8 +13,9 @@
 //!
 //! - *Unmasking* ([`mask`]) is safe code over slices that the compiler vectorises; only the call of a function compiled
 //!   for an instruction set is unsafe, and it stands behind the question whether the processor has that set.
-//! - *Judging text* (`utf8`) is the same with vectors: they are loaded from and stored to references to arrays of their
-//!   size, and the one door asks the processor.
+//! - *Judging text* ([`utf8`]) is the same with vectors: they are loaded from and stored to references to arrays of their
+//!   size. A value of [`utf8::Kernel`] is proof that the processor has the instructions: only the list of those that can
+//!   run here makes one, and it asks the processor.
 //!
 //! # How it stays cheap
 //! A `Job` is compiled once per instruction set with everything inlined, so that the choice is made once for each

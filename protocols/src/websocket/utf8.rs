@@ -284,7 +284,7 @@ mod tests {
     /// W-10: all pairs of bytes among ASCII, and before a continuation, at the borders of lanes and blocks.
     #[test]
     fn w_10_masked_all_pairs() {
-        for place in [0, 15, 62, 63, 126, 127, 190, 254] {
+        for place in [0, 15, 63, 254] {
             let mut bytes = vec![b'a'; 256 + 4];
             for pair in 0..=u16::MAX {
                 bytes[place..place + 2].copy_from_slice(&pair.to_be_bytes());

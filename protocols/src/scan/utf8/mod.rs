@@ -1,19 +1,18 @@
 //! UTF-8 judged while it is unmasked, in one pass over the bytes.
 //!
-//! Two methods, chosen by what the processor has. `masks` turns 64 bytes into a few numbers of 64 bits and counts on
-//! those; it needs AVX-512 and its permutations of bytes. `nibbles` looks up halves of bytes in tables of 16, and is
-//! compiled for AVX2 and for SSE. Where neither is to be had the caller unmasks, and `simdutf8` judges behind it.
+//! `nibbles` looks up halves of bytes in tables of 16, and is compiled for AVX2 and for SSSE3; `avx512` has tables
+//! of 64. Where none is to be had the caller unmasks, and `simdutf8` judges behind it.
 //!
 //! All judge the same: whether some text begins with the bytes. A character that the end cuts is left to the caller, for
 //! it is him who keeps it until the next piece.
 
 #[cfg(target_arch = "x86_64")]
-mod masks;
+mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod nibbles;
 
-/// Below this many bytes the other way is as good.
-pub(crate) const BYTES_MIN: usize = 64;
+/// Below this many bytes two looks at them are as good.
+pub(crate) const BYTES_MIN: usize = 128;
 
 /// One way to unmask and judge in one pass, which this processor has the instructions for.
 ///
@@ -84,7 +83,7 @@ impl Kernel {
         match self.0 {
             // SAFETY: such a value is only made where the processor has the instructions.
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512 => unsafe { masks::unmask(bytes, key, before) },
+            Instructions::Avx512 => unsafe { avx512::unmask(bytes, key, before) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => unsafe { nibbles::avx2::unmask(bytes, key, before) },

@@ -1,19 +1,8 @@
-//! Judging by numbers: 64 bytes become four numbers whose bit `i` tells about byte `i`, and one sum compares them.
+//! 64 bytes at a time, for processors with AVX-512 and its permutations of bytes.
 //!
-//! A byte from C0 up asks for one continuation behind it, one from E0 up for a second, one from F0 up for a third. So in
-//! good text
-//!
-//! ```text
-//! continuations = (from C0 up) << 1  +  (from E0 up) << 2  +  (from F0 up) << 3
-//! ```
-//!
-//! The sum may stand for the union. Were two terms to meet in a bit, then take the lowest such bit: the character that
-//! asks for it from further away also asks for the place where the nearer one begins. In that bit the sum is one, as
-//! nothing has met below it; and no continuation stands there. The two sides differ.
-//!
-//! What is left depends on two neighbours: E0, ED, F0 and F4 narrow what may follow, and C0, C1 and all from F5 up begin
-//! nothing. A table gives each first byte a number so that adding it to a continuation sets the highest bit if, and only
-//! if, the two do not go together.
+//! The method is that of `nibbles`, but permutations of 64 entries make it two look-ups rather than three: what may be
+//! wrong with two neighbouring bytes is a bit that both have. To turn comparisons into numbers and to count on those would
+//! be fewer instructions, but mask registers are slow to read.
 
 use std::arch::x86_64::*;
 
