@@ -123,7 +123,8 @@ impl App {
         self
     }
 
-    /// Keeps a value for the handlers of this core: `request.state::<T>()`. One per type.
+    /// Keeps a value for the handlers of this core: `request.state::<T>()`. One per type, for all applications that are
+    /// mounted together: of several the first one counts.
     ///
     /// Closures that own an `Rc` are the other way to give state to handlers.
     #[must_use]

@@ -63,7 +63,9 @@ impl Body {
         }
     }
 
-    /// The next piece, as it came from the wire. `None` is the end; an error is final.
+    /// The next piece, as it came from the wire. `None` is the end; an error is final, and told by every call.
+    ///
+    /// Cancel safe: a piece that was not given out is given out next time.
     ///
     /// # Errors
     /// [`BodyError`] when the body breaks off, is too long, too slow, or malformed.
@@ -76,7 +78,7 @@ impl Body {
         self.inbound.as_ref().map_or(Poll::Ready(None), |inbound| inbound.poll_read(cx))
     }
 
-    /// The whole body in one piece of memory.
+    /// The whole body in one piece of memory. Dropped before it is done, what it has collected is lost.
     ///
     /// # Errors
     /// [`BodyError::TooLarge`] beyond `body_bytes_max`, and what [`Body::next`] can answer.

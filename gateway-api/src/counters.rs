@@ -49,6 +49,7 @@ counters! {
     websockets_closed_slow: "counter", "WebSockets closed because their peer reads too slowly.";
     websocket_faults: "counter", "WebSockets closed because their peer broke the protocol or a limit.";
     websocket_broadcasts: "counter", "Messages published to topics.";
+    proxy_headers_refused: "counter", "Connections closed because they began with no PROXY header, or came from nobody trusted to send one.";
     requests_shed: "counter", "Requests answered 503 because of process_bytes_max.";
     sheddings: "counter", "Times that the process grew beyond process_bytes_max.";
     responses_misused: "counter", "Responses a handler made that break the protocol, a wrong length for instance.";

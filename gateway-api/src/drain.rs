@@ -130,6 +130,13 @@ pub(crate) struct Member {
 }
 
 impl Member {
+    /// What a drain looks at is this from now on.
+    pub(crate) fn relink(&self, link: Rc<Link>) {
+        if let Some(entry) = &mut self.registry.inner.borrow_mut().entries[self.place as usize] {
+            entry.link = link;
+        }
+    }
+
     pub(crate) fn place(&self) -> u32 {
         self.place
     }

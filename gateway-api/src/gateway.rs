@@ -6,6 +6,7 @@ use crate::{
     core::Core,
     counters::Metrics,
     drain::{DrainReport, either},
+    proxies::TrustedProxies,
     shed::Shed,
     site::{self, Site},
     websocket::topic::{BROADCASTS_MAX, Broadcast},
@@ -71,7 +72,7 @@ type Factory = dyn Fn(&Core) -> App + Send + Sync;
 /// ```
 pub struct Gateway {
     factory: Arc<Factory>,
-    places: Vec<Place>,
+    places: Vec<(Place, Option<TrustedProxies>)>,
     placement: Placement,
     executor: ExecutorConfig,
     config: Config,
@@ -101,14 +102,47 @@ impl Gateway {
     /// by all cores.
     #[must_use]
     pub fn listen(mut self, address: Address) -> Self {
-        self.places.push(Place::Address(address));
+        self.places.push((Place::Address(address), None));
         self
     }
 
     /// Serves a socket that is bound and listening already: socket activation, or a parent's.
     #[must_use]
     pub fn listen_bound(mut self, socket: impl Into<OwnedFd>) -> Self {
-        self.places.push(Place::Bound(socket.into()));
+        self.places.push((Place::Bound(socket.into()), None));
+        self
+    }
+
+    /// The place that was added last is behind these proxies: whoever else connects to it is closed at once, and each
+    /// connection has to begin with a PROXY header (version 1 or 2, within `header_timeout_ms`). From it come
+    /// [`Request::peer_address`](crate::Request::peer_address) and `local_address`; a proxy that says nothing of them, of
+    /// its health checks for instance, leaves those of the socket.
+    ///
+    /// ```
+    /// use ringgate::{App, Gateway, Request};
+    /// use std::{io::{Read, Write}, net::TcpStream};
+    /// let app = |request: &Request| request.peer_address().map(ToString::to_string);
+    /// let gateway = Gateway::builder(move |_| App::new().route("/", app))
+    ///     .listen("127.0.0.1:0".parse()?)
+    ///     .behind("127.0.0.0/8".parse()?)
+    ///     .start()?;
+    /// let mut proxy = TcpStream::connect(gateway.addresses()[0].to_string())?;
+    /// proxy.write_all(b"PROXY TCP4 192.0.2.7 198.51.100.1 51234 443\r\n")?;
+    /// proxy.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")?;
+    /// let mut answer = String::new();
+    /// proxy.read_to_string(&mut answer)?;
+    /// assert!(answer.ends_with("\r\n\r\n192.0.2.7:51234"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    /// When no place was added yet.
+    #[must_use]
+    pub fn behind(mut self, proxies: TrustedProxies) -> Self {
+        match self.places.last_mut() {
+            Some((_, behind)) => *behind = Some(proxies),
+            None => panic!("add a place before you say what is in front of it"),
+        }
         self
     }
 
@@ -245,8 +279,8 @@ struct Shared {
 /// Where to listen, and what the first core has made of it.
 struct Plan {
     /// Until the first core has bound them.
-    places: Option<Vec<Place>>,
-    bound: Vec<Bound>,
+    places: Option<Vec<(Place, Option<TrustedProxies>)>>,
+    bound: Vec<(Bound, Option<TrustedProxies>)>,
 }
 
 /// A place that the first core has bound; the other cores follow.
@@ -257,32 +291,37 @@ enum Bound {
     Socket(OwnedFd, Option<Address>),
 }
 
+/// A listener, and the proxies in front of it.
+type BehindListener = (Listener, Option<TrustedProxies>);
+
 impl Shared {
     /// The listeners of this core. Whoever comes first binds, chooses the ports, and leaves word for the others.
-    fn listeners(&self, handle: &Handle) -> io::Result<(Vec<Listener>, Vec<Address>)> {
+    fn listeners(&self, handle: &Handle) -> io::Result<(Vec<BehindListener>, Vec<Address>)> {
         let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
         let mut listeners = Vec::new();
         if let Some(places) = plan.places.take() {
-            for place in places {
+            for (place, proxies) in places {
                 let (listener, is_own) = match place {
                     Place::Address(address) => (handle.listen(&address)?, matches!(address, Address::Tcp(_))),
                     Place::Bound(socket) => (handle.adopt_listener(socket)?, false),
                 };
-                plan.bound.push(match listener.local_address()? {
+                let bound = match listener.local_address()? {
                     Some(address) if is_own => Bound::Address(address),
                     address => Bound::Socket(listener.try_clone_fd()?, address),
-                });
-                listeners.push(listener);
+                };
+                plan.bound.push((bound, proxies.clone()));
+                listeners.push((listener, proxies));
             }
         } else {
-            for bound in &plan.bound {
-                listeners.push(match bound {
+            for (bound, proxies) in &plan.bound {
+                let listener = match bound {
                     Bound::Address(address) => handle.listen(address)?,
                     Bound::Socket(socket, _) => handle.adopt_listener(socket.try_clone()?)?,
-                });
+                };
+                listeners.push((listener, proxies.clone()));
             }
         }
-        let addresses = plan.bound.iter().filter_map(|bound| match bound {
+        let addresses = plan.bound.iter().filter_map(|(bound, _)| match bound {
             Bound::Address(address) => Some(address.clone()),
             Bound::Socket(_, address) => address.clone(),
         });
@@ -305,7 +344,12 @@ impl Shared {
         drop(ends);
         end.into_iter().for_each(|end| site.join(end));
         let (listeners, addresses) = self.listeners(handle)?;
-        listeners.into_iter().for_each(|listener| site.serve_listener(listener));
+        for (listener, proxies) in listeners {
+            match proxies {
+                Some(proxies) => site.serve_listener_behind(listener, proxies),
+                None => site.serve_listener(listener),
+            }
+        }
         Ok((site, addresses))
     }
 }

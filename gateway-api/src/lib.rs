@@ -139,6 +139,7 @@ mod gateway;
 mod handler;
 mod middleware;
 mod pipe;
+mod proxies;
 mod request;
 mod response;
 mod shed;
@@ -157,6 +158,7 @@ pub use crate::{
     gateway::{Gateway, RunningGateway},
     handler::{Handler, IntoHandler, IsAsync, IsBlocking, IsInline},
     middleware::{Middleware, Next},
+    proxies::{TrustedProxies, TrustedProxiesError},
     request::Request,
     response::{IntoResponse, InvalidField, Response},
     site::{Site, serve_connection},

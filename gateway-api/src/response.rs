@@ -322,13 +322,7 @@ impl Response {
     /// Bytes of the body, when they are known.
     #[must_use]
     pub fn body_length(&self) -> Option<u64> {
-        match &self.body {
-            Payload::Empty => Some(0),
-            Payload::Static(bytes) => Some(bytes.len() as u64),
-            Payload::Bytes(bytes) => Some(bytes.len() as u64),
-            Payload::Stream { length, .. } | Payload::Writer { length, .. } => *length,
-            Payload::Upgrade(_) => None,
-        }
+        self.body.length()
     }
 }
 

@@ -7,7 +7,8 @@ use crate::{
     core::Core,
     counters::Metrics,
     dispatch::Table,
-    drain::{DrainReport, Registry, either},
+    drain::{DrainReport, Member, Registry, either},
+    proxies::TrustedProxies,
     request::Link,
     shed::Shed,
     websocket::{hub::Hub, topic::Broadcast},
@@ -20,7 +21,7 @@ use ringgate_runtime::{
     task::JoinHandle,
 };
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     fmt,
     future::{Future, poll_fn},
     io,
@@ -127,6 +128,15 @@ impl Site {
 
     /// Serves what a listener accepts, until the site is drained or dropped.
     pub fn serve_listener(&self, listener: Listener) {
+        self.serve_accepted(listener, None);
+    }
+
+    /// The same for a listener behind proxies; see [`Gateway::behind`](crate::Gateway::behind).
+    pub fn serve_listener_behind(&self, listener: Listener, proxies: TrustedProxies) {
+        self.serve_accepted(listener, Some(proxies));
+    }
+
+    fn serve_accepted(&self, listener: Listener, proxies: Option<TrustedProxies>) {
         let local = listener.local_address().ok().flatten();
         // Behind a wildcard every connection has an address of its own.
         let is_wildcard = matches!(&local, Some(Address::Tcp(address)) if address.ip().is_unspecified());
@@ -137,22 +147,37 @@ impl Site {
                 let Some(inner) = site.upgrade() else { return };
                 let local = shared_local.clone().or_else(|| stream.local_address().ok().flatten().map(Rc::new));
                 let peer = stream.peer_address().ok().flatten();
-                Self { inner }.take(stream, peer, local);
+                Self { inner }.take(stream, peer, local, proxies.as_ref());
             }
         };
         let task = self.core().handle().spawn("accept", accept);
         self.inner.listeners.borrow_mut().push(task);
     }
 
-    fn take(&self, stream: SocketStream, peer: Option<Address>, local: Option<Rc<Address>>) {
+    fn take(
+        &self,
+        stream: SocketStream,
+        peer: Option<Address>,
+        local: Option<Rc<Address>>,
+        proxies: Option<&TrustedProxies>,
+    ) {
         let counters = &self.core().shared.counters;
         counters.connections_accepted.up();
         if self.connections() >= self.core().shared.config.limits.connections_max {
             counters.connections_refused.up();
             return;
         }
-        let (place, connection) = self.connection(stream, peer, local);
-        let task = self.core().handle().spawn("connection", connection);
+        if proxies.is_some_and(|proxies| !proxies.trusts(peer.as_ref())) {
+            counters.proxy_headers_refused.up();
+            return;
+        }
+        let (place, task) = if proxies.is_some() {
+            let (wire, member) = self.enter(stream, peer, local);
+            (member.place(), self.core().handle().spawn("connection", conn::proxy::serve(wire, member)))
+        } else {
+            let (place, connection) = self.connection(stream, peer, local);
+            (place, self.core().handle().spawn("connection", connection))
+        };
         self.inner.registry.keep(place, task);
     }
 
@@ -162,18 +187,15 @@ impl Site {
         peer: Option<Address>,
         local: Option<Rc<Address>>,
     ) -> (u32, impl Future<Output = ()> + use<S>) {
+        let (wire, member) = self.enter(stream, peer, local);
+        (member.place(), conn::serve(wire, member))
+    }
+
+    fn enter<S: ByteStream>(&self, stream: S, peer: Option<Address>, local: Option<Rc<Address>>) -> (Wire<S>, Member) {
         self.core().shared.counters.connections_open.up();
-        let link = Rc::new(Link {
-            core: self.core().clone(),
-            peer,
-            local,
-            promises_left: Cell::default(),
-            is_finished: Cell::new(false),
-        });
+        let link = Rc::new(Link::new(self.core().clone(), peer, local));
         let member = self.inner.registry.enter(link.clone());
-        let wire = Wire::new(stream, link, self.inner.table.clone());
-        let place = member.place();
-        (place, conn::serve(wire, member))
+        (Wire::new(stream, link, self.inner.table.clone()), member)
     }
 
     /// Serves one connection over any stream of bytes to its end: a socket accepted elsewhere, TLS, a foreign

@@ -148,6 +148,8 @@ impl BodySender {
 
     /// Sends a piece, and waits while the peer has not taken enough of those before.
     ///
+    /// The piece is on its way once this is polled: who stops waiting must not send it again.
+    ///
     /// # Errors
     /// [`Disconnected`] when nobody reads any more.
     pub async fn send(&mut self, chunk: impl Into<Chunk>) -> Result<(), Disconnected> {

@@ -79,6 +79,7 @@ pub mod http1;
 pub mod http2;
 pub mod limits;
 pub mod preface;
+pub mod proxy;
 pub mod span;
 pub mod websocket;
 

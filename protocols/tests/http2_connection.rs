@@ -25,7 +25,7 @@ fn a_reset_is_told_as_long_as_bytes_wait_to_be_sent() {
         let mut talk = Talk::new();
         talk.feed(&get(1)).unwrap();
         let key = talk.key(1);
-        talk.connection.send_response(&mut talk.out, key, http::StatusCode::OK, [], false).unwrap();
+        talk.connection.send_response(&mut talk.out, key, StatusCode::OK, [], false).unwrap();
         talk.connection.offer(&mut talk.out, key, 100_000, true).unwrap();
         talk.connection.stream_done(key);
         if !waits {

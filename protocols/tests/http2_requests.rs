@@ -200,6 +200,25 @@ fn h2_22_plain_connect() {
 }
 
 #[test]
+fn h2_22_a_tunnel_carries_data_and_nothing_else() {
+    let heads: [&[(&str, &str)]; 2] = [
+        &[(":method", "CONNECT"), (":authority", "a:80")],
+        &[(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":path", "/"), (":authority", "a")],
+    ];
+    for head in heads {
+        for end in [0, END_STREAM] {
+            let mut talk = Talk::new();
+            talk.feed(&request(1, 0, head)).unwrap();
+            assert_eq!(talk.feed(&frame(DATA, 0, 1, b"abc")).unwrap().len(), 1);
+            let trailers = frame(HEADERS, END_HEADERS | end, 1, &block(&[("x-trailer", "1")]));
+            talk.expect_stream_error(&trailers, 1, Reason::PROTOCOL_ERROR);
+        }
+        // It has no body, so it announces none (S-17).
+        malformed(&block(&[head, &[("content-length", "3")]].concat()));
+    }
+}
+
+#[test]
 fn u_03_x_1_x_2_extended_connect() {
     const EXTENDED: [(&str, &str); 5] = [
         (":method", "CONNECT"),

@@ -109,6 +109,10 @@ fn an_idle_connection_is_closed_where_that_is_wished() {
     end.socket.send_message(&mut end.out, Kind::Text, b"x").unwrap();
     end.out.clear();
     assert_eq!(expire(&mut end, 20_000), Expiry::Nothing);
+    // A ping comes first: nothing was heard for 20 s. It is no message either.
+    assert_eq!(deadline(&end), Some(29_000));
+    assert_eq!(expire(&mut end, 29_000), Expiry::Wrote);
+    assert_eq!(std::mem::take(&mut end.out), unmasked(0x89, b""));
     assert_eq!(deadline(&end), Some(30_000));
     assert_eq!(expire(&mut end, 30_000), Expiry::Wrote);
     assert_eq!(end.out, close_frame(1001));

@@ -68,7 +68,7 @@ boot() {
     local accelerator=$1 seconds_max=$2 kernel=$3 arguments=$4
     timeout -k 5 "$seconds_max" qemu-system-x86_64 $accelerator -smp 2 -m "$memory_mb" -nodefaults -no-reboot -display none \
         -serial stdio -kernel "$kernel" -initrd "$initramfs" \
-        -append "console=ttyS0 panic=-1 quiet rdinit=/init $arguments" </dev/null
+        -append "console=ttyS0 panic=-1 quiet tsc=reliable rdinit=/init $arguments" </dev/null
 }
 
 # Where virtual machines are themselves virtual, the hardware's help may be there and not work.

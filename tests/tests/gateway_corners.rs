@@ -2,8 +2,11 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use ringgate::{App, BodyError, Core, Request, Response, blocking, post};
-use ringgate_tests::gateway::{Asked, Wire, http2::code, in_every_world, on_every_driver};
-use std::{io::Read, time::Duration};
+use ringgate_tests::gateway::{Asked, Wire, http2::code, in_every_world, on_every_driver, on_every_kernel_driver};
+use std::{
+    io::{ErrorKind, Read, Write},
+    time::Duration,
+};
 
 /// Takes half a minute before it asks for the body.
 async fn patient(mut request: Request) -> Result<String, BodyError> {
@@ -62,6 +65,16 @@ fn app(_: &Core) -> App {
         .route("/misframed", |_: &Request| Response::text("four").header("content-length", "40"))
         .route("/framed-stream", |request: &Request| {
             pushed(request, "four").header("transfer-encoding", "chunked").header("connection", "keep-alive")
+        })
+        .route("/broken", async |request: Request| {
+            let (mut sender, response) = Response::channel();
+            let handle = request.handle().clone();
+            let speak = async move {
+                let _ = sender.send("half").await;
+                handle.sleep(Duration::from_millis(100)).await;
+            };
+            request.handle().spawn("speak", speak).detach();
+            response
         })
         .route("/claimed", |request: &Request| pushed(request, "four").header("content-length", "4"))
         .route("/overclaimed", |request: &Request| pushed(request, "four").header("content-length", "40"))
@@ -214,5 +227,22 @@ fn what_is_set_beside_the_gateways_own_fields_is_sent_once() {
                 assert_eq!(count, 1, "{protocol} {name}");
             }
         }
+    });
+}
+
+/// HTTP/1.0 knows no end of a body but that of the connection.
+#[test]
+fn a_part_is_not_taken_for_the_whole_where_the_connection_ends_the_body() {
+    on_every_kernel_driver(app, |server| {
+        let heard = |path: &str| {
+            let mut socket = server.socket();
+            write!(socket, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+            let mut heard = String::new();
+            let read = socket.read_to_string(&mut heard).map_err(|error| error.kind());
+            (read.map(|_| ()), heard)
+        };
+        let (read, whole) = heard("/framed-stream");
+        assert!(read == Ok(()) && whole.ends_with("\r\n\r\nfour"), "{read:?} {whole}");
+        assert_eq!(heard("/broken").0, Err(ErrorKind::ConnectionReset));
     });
 }

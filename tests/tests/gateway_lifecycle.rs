@@ -299,6 +299,7 @@ fn r_01_a_head_of_http2_that_drips_is_not_waited_for() {
             for is_one_frame in [false, true] {
                 let mut client = server.connect_http2();
                 assert!(!before || client.get("/now").status == 200);
+                client.round_trip();
                 let (id, last) = if before { (3, 1) } else { (1, 0) };
                 let begun = server.now_ms();
                 match is_one_frame {

@@ -24,6 +24,7 @@ const HOUSES: &[House] = &[
             (&["hpack"], 2),
             (&["websocket"], 2),
             (&["preface"], 2),
+            (&["proxy"], 2),
             (&["http2"], 3),
         ],
     },
@@ -53,6 +54,7 @@ const HOUSES: &[House] = &[
             (&["conn::input"], 0),
             // The text that heads begin with: a core keeps it for all its connections.
             (&["conn::openings"], 0),
+            (&["proxies"], 0),
             (&["shed"], 0),
             (&["pipe"], 1),
             (&["stream"], 1),

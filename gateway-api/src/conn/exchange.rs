@@ -118,7 +118,12 @@ impl Exchange {
         // Somebody may still hold the body: nothing more will come. What is wrong with the rest of it, once the response is
         // made, must not cost the response.
         self.incoming = None;
-        let Ok(then) = then else { return Flow::Gone };
+        let Ok(then) = then else {
+            if machine.ends_body_by_closing() {
+                wire.stream.reset();
+            }
+            return Flow::Gone;
+        };
         if let Some(upgrade) = self.upgrade.take() {
             return Flow::Upgrade(Box::new((*upgrade, std::mem::take(&mut self.buf))));
         }
@@ -153,7 +158,7 @@ impl Exchange {
                 let table = wire.table.clone();
                 let mut response =
                     self.drive(wire, machine, |it, _, _, cx| table.poll(&core, &mut it.begun, cx).map(Ok)).await?;
-                table.finish(&core, &self.begun, &self.request, &mut response);
+                table.run_after(&core, self.begun.route, &self.request, &mut response);
                 if core.shared.draining.get() {
                     machine.close_after_response();
                 }
@@ -413,8 +418,8 @@ impl Exchange {
             }
             End::Late => {
                 machine.close_after_response();
-                let late = Response::text("the request took too long\n").status(StatusCode::SERVICE_UNAVAILABLE);
-                match output::respond(machine, &core, &mut self.buf, &mut { late }) {
+                let mut late = Response::text("the request took too long\n").status(StatusCode::SERVICE_UNAVAILABLE);
+                match output::respond(machine, &core, &mut self.buf, &mut late) {
                     Written::Whole(then) => Some(then),
                     Written::Begun(..) | Written::Upgraded(_) => None,
                 }

@@ -6,6 +6,7 @@ pub(crate) mod http2;
 pub(crate) mod input;
 pub(crate) mod openings;
 pub(crate) mod output;
+pub(crate) mod proxy;
 pub(crate) mod websocket;
 pub(crate) mod wire;
 
@@ -18,7 +19,6 @@ use std::{
 };
 
 /// Serves one connection, whatever it speaks, to its end. `guard` lives as long.
-///
 #[expect(
     clippy::manual_async_fn,
     reason = "an async fn holds its arguments twice; idle connections are counted in bytes"

@@ -57,12 +57,8 @@ pub(crate) fn serve<S: ByteStream>(
     let counters = &wire.core().shared.counters;
     counters.websockets_opened.up();
     counters.websockets_open.up();
-    let mut driver = Driver {
-        socket,
-        conversation: Some(conversation),
-        send_deadline: Instant::default(),
-        grace: NEVER,
-    };
+    let mut driver =
+        Driver { socket, conversation: Some(conversation), send_deadline: Instant::default(), grace: NEVER };
     wire.deadline = Instant::default();
     poll_fn(move |cx| driver.poll(wire, cx))
 }

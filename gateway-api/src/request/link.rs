@@ -15,3 +15,15 @@ pub(crate) struct Link {
     /// The last response is out, and the connection only waits for the peer to close.
     pub(crate) is_finished: Cell<bool>,
 }
+
+impl Link {
+    pub(crate) fn new(core: Core, peer: Option<Address>, local: Option<Rc<Address>>) -> Self {
+        Self {
+            core,
+            peer,
+            local,
+            promises_left: Cell::default(),
+            is_finished: Cell::new(false),
+        }
+    }
+}

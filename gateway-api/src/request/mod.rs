@@ -194,7 +194,8 @@ impl Request {
         self.inner.route.get().map(|route| route.text)
     }
 
-    /// A parameter of the path: `/user/{id}` has `id`. Percent-decoded.
+    /// A parameter of the path: `/user/{id}` has `id`. Percent-decoded, once, after the route was found: so it may hold
+    /// anything, also slashes and `..`. Before it becomes a name of a file it must be judged as a whole.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<Cow<'_, str>> {
         let extras = self.inner.extras.get()?.borrow();
@@ -217,14 +218,14 @@ impl fmt::Debug for Request {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use ringgate_protocols::span::Span;
+    use ringgate_runtime::buffer::Lease;
+
     #[test]
     fn what_a_waiting_request_holds_is_small() {
         assert_eq!(size_of::<Inner>(), 56);
     }
-
-    use super::*;
-    use ringgate_protocols::span::Span;
-    use ringgate_runtime::buffer::Lease;
 
     fn sample(text: &str) -> Request {
         let pool = RequestPool::default();

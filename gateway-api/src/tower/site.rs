@@ -25,7 +25,6 @@ use ringgate_protocols::{
 };
 use ringgate_runtime::{buffer::Lease, time::Sleep};
 use std::{
-    cell::Cell,
     convert::Infallible,
     fmt,
     future::{Future, poll_fn},
@@ -111,13 +110,9 @@ impl Answer {
         *request.head_mut() = head;
         request.locate(&Lease::from_vec(bytes), 0);
         let origin = parts.extensions.get::<Origin>();
-        let link = Link {
-            core: core.clone(),
-            peer: origin.and_then(|origin| origin.peer_address().cloned()),
-            local: origin.and_then(|origin| origin.local_address().cloned()).map(Rc::new),
-            promises_left: Cell::default(),
-            is_finished: Cell::default(),
-        };
+        let peer = origin.and_then(|origin| origin.peer_address().cloned());
+        let local = origin.and_then(|origin| origin.local_address().cloned()).map(Rc::new);
+        let link = Link::new(core.clone(), peer, local);
         let (is_http2, is_http10) = (asked.version >= Version::HTTP_2, asked.version <= Version::HTTP_10);
         let has_body = !body.is_end_stream();
         let features = Features {
@@ -166,7 +161,7 @@ impl Answer {
             }
         }
         let mut response = ready!(polled);
-        table.finish(core, begun, request, &mut response);
+        table.run_after(core, begun.route, request, &mut response);
         for link in request.take_hints() {
             response.append(header::LINK, link);
         }

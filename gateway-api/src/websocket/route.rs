@@ -213,8 +213,8 @@ fn open(options: &Rc<Options>, start: &Start, mut request: Request, has_other: b
         Ok(conversation) => conversation,
         Err(response) => return Ok(response),
     };
-    let mut response = Response::default();
-    response.status = accepted.status;
+    // (A status that `Response::new` takes for none.)
+    let mut response = Response { status: accepted.status, ..Response::default() };
     let text = |text: &str| HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""));
     if let Some(accept) = accepted.key {
         response.append(header::UPGRADE, HeaderValue::from_static("websocket"));

@@ -172,6 +172,8 @@ impl Topic {
     /// Publishes a message to all subscribers of all cores. Those of this core have it, or have been treated as their
     /// policy says, before anything is waited for; it waits only while the way to another core is full. Answers how
     /// many sockets of this core took it.
+    ///
+    /// Dropped while it waits, some of the other cores do not hear the message.
     pub async fn publish(&self, message: impl Into<Outgoing<'_>>) -> usize {
         let prepared = Prepared::from(message.into());
         let taken = self.inner.deliver(&prepared);

@@ -101,6 +101,7 @@ pub struct Decoder {
     size_limit: usize,
     /// The limit was lowered below the table's size: the next block must begin with an update (section 4.2).
     update_due: bool,
+    changes: u64,
 }
 
 /// Section 4.2: a second update is needed only to say a minimum first, so two are enough.
@@ -111,7 +112,7 @@ impl Decoder {
     /// acknowledged.
     #[must_use]
     pub const fn new(size_limit: usize) -> Self {
-        Self { table: DynamicTable::new(size_limit), size_limit, update_due: false }
+        Self { table: DynamicTable::new(size_limit), size_limit, update_due: false, changes: 0 }
     }
 
     /// The peer has acknowledged our SETTINGS_HEADER_TABLE_SIZE. If that is below what its table may be now, its next
@@ -119,6 +120,12 @@ impl Decoder {
     pub fn set_size_limit(&mut self, size_limit: usize) {
         self.update_due |= size_limit < self.table.size_max();
         self.size_limit = size_limit;
+        self.changes += 1;
+    }
+
+    /// Counts whatever can change what a block means: as long as it stands, the same bytes are the same fields.
+    pub(crate) const fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The dynamic table.
@@ -195,6 +202,7 @@ impl Decoder {
     #[inline(never)]
     fn size_updates(&mut self, block: &[u8]) -> Result<usize, DecodeFault> {
         let (mut at, mut count) = (0, 0);
+        self.changes += 1;
         while block.get(at).is_some_and(|&first| first & 0xe0 == 0x20) {
             let (size, behind) = integer::decode(block, at, 5)?;
             count += 1;
@@ -273,6 +281,7 @@ impl Decoder {
             kind = Kind::Malformed;
         }
         if incremental {
+            self.changes += 1;
             self.table.insert(field_text, name_end - name_start, kind as u32);
         }
         let name = Span::new(name_start as u32, name_end as u32);

@@ -221,6 +221,13 @@ impl Connection {
         self.continue_due
     }
 
+    /// True while a response goes out whose body ends where the connection ends: cut short, the connection must not end in
+    /// good order.
+    #[must_use]
+    pub fn ends_body_by_closing(&self) -> bool {
+        self.writing == Writing::UntilClose
+    }
+
     #[inline]
     fn read_head(&mut self, input: &[u8], head: &mut Head, limits: &Limits) -> Result<Step, Fault> {
         let mut start = 0;

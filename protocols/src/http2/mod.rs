@@ -9,6 +9,7 @@ pub mod error;
 pub mod frame;
 pub mod priority;
 pub mod reason;
+pub(crate) mod recurring;
 pub mod repeat;
 pub mod request;
 pub mod settings;

@@ -50,6 +50,19 @@ impl RequestHead {
         self.text.capacity() + self.head.fields.capacity() * size_of::<Field>()
     }
 
+    /// Makes an empty head a copy of another one, with this as its text.
+    #[inline]
+    pub(crate) fn assign(&mut self, other: &Self, text: &[u8]) {
+        let Head { method, version, target, path, query, authority, fields } = &other.head;
+        self.head.method.clone_from(method);
+        (self.head.version, self.head.target, self.head.path) = (*version, *target, *path);
+        (self.head.query, self.head.authority) = (*query, *authority);
+        self.head.fields.extend_from_slice(fields);
+        (self.scheme, self.protocol, self.content_length) = (other.scheme, other.protocol, other.content_length);
+        (self.priority, self.never_indexed) = (other.priority, other.never_indexed);
+        self.text.push(text);
+    }
+
     fn clear(&mut self) {
         self.head.clear();
         self.head.version = http::Version::HTTP_2;

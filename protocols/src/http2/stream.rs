@@ -39,6 +39,9 @@ pub(crate) const NOBODY: u16 = u16::MAX;
 /// No `content-length` was given.
 pub(crate) const LENGTH_UNKNOWN: u64 = u64::MAX;
 
+/// A tunnel, which carries DATA of any length and nothing else (section 8.5).
+pub(crate) const LENGTH_OF_TUNNEL: u64 = u64::MAX - 1;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Stream {
     pub(crate) id: StreamId,
@@ -60,7 +63,7 @@ pub(crate) struct Stream {
     pub(crate) held: u32,
     /// Body bytes the application has ready.
     pub(crate) offered: u64,
-    /// What `content-length` still promises, or [`LENGTH_UNKNOWN`].
+    /// What `content-length` still promises, or [`LENGTH_UNKNOWN`], or [`LENGTH_OF_TUNNEL`].
     pub(crate) expected: u64,
     pub(crate) send_window: SendWindow,
     pub(crate) receive_window: ReceiveWindow,

@@ -94,7 +94,9 @@ impl Connection {
         let mut at = 0;
         let ended = loop {
             if !incoming.in_frame {
-                let Some((header, bytes)) = Header::parse(&input[at..], self.expectation(incoming))? else { break false };
+                let Some((header, bytes)) = Header::parse(&input[at..], self.expectation(incoming))? else {
+                    break false;
+                };
                 if header.opcode.is_control() {
                     // A piece in hand is told first; the control frame is then at the beginning of the input.
                     if end > start || around.scratch.len() > scratch_start {
@@ -255,12 +257,7 @@ impl Connection {
 
     /// W-08: received bytes that inflate to nothing are work without a purpose. Half a kibibyte and an eighth of the
     /// content are free: the heads of blocks, flushes, incompressible data. The rest costs a token for 64 bytes.
-    fn charge_emptiness(
-        &mut self,
-        incoming: &mut Incoming,
-        wire: u64,
-        around: &Environment<'_>,
-    ) -> Result<(), Fault> {
+    fn charge_emptiness(&mut self, incoming: &mut Incoming, wire: u64, around: &Environment<'_>) -> Result<(), Fault> {
         let fair = incoming.message_bytes + incoming.message_bytes / 8 + 512;
         let tokens = u32::try_from(wire.saturating_sub(fair) / 64).unwrap_or(u32::MAX);
         let more = tokens.saturating_sub(incoming.charged);

@@ -126,9 +126,9 @@ impl Model {
                 StreamError(Reason::STREAM_CLOSED)
             }
             (None, Operation::Rst(_)) => {
-                let running = stream.running;
+                let is_told = stream.running || stream.waiting > 0;
                 stream.close(Closed::ByPeer);
-                if running { Told("reset", id) } else { Nothing }
+                if is_told { Told("reset", id) } else { Nothing }
             }
             (None, Operation::Widen { by, .. }) => {
                 if by == 0 || initial + stream.window + i64::from(by) > 0x7fff_ffff {

@@ -26,6 +26,8 @@ use crate::sys::wake::WakeCell;
 const EVENTS_MAX: usize = 256;
 /// Connections accepted from one listener in one wait, so that a burst of them does not hold up those that are served.
 const ACCEPTS_PER_WAIT_MAX: usize = 64;
+/// The longest wait; see where it is used.
+const TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
 /// The wake descriptor's event data: no slot has this index.
 const WAKE: u64 = u64::MAX;
 
@@ -118,7 +120,8 @@ impl Epoll {
             // A buffer that is filled to its end says that there is more.
             false => {
                 let is_full = self.receive_one(slot);
-                is_full.and_then(|is_full| if is_full && !slot.is_behind() { self.receive_several(slot) } else { Ok(()) })
+                is_full
+                    .and_then(|is_full| if is_full && !slot.is_behind() { self.receive_several(slot) } else { Ok(()) })
             }
             true => self.receive_several(slot),
         };
@@ -265,6 +268,9 @@ impl Epoll {
     }
 
     fn wait_for_events(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        // What milliseconds in an `i32` cannot say would need a system call that is younger than this driver's oldest
+        // kernels, and that some filters of system calls do not know. Waking once a day costs nothing.
+        let timeout = timeout.map(|timeout| timeout.min(TIMEOUT_MAX));
         let timespec = match timeout.map(rustix::event::Timespec::try_from) {
             Some(Ok(timespec)) => Some(timespec),
             Some(Err(_)) | None => None,

@@ -349,6 +349,6 @@ impl Sockets {
 mod tests {
     #[test]
     fn an_idle_socket_is_small() {
-        assert_eq!(size_of::<super::Slot>(), 88);
+        assert_eq!(size_of::<super::Slot>(), 96);
     }
 }

@@ -36,4 +36,8 @@ pub trait ByteStream {
 
     /// Half-close: FIN behind what was sent; receiving goes on.
     fn shutdown_write(&mut self);
+
+    /// Ends the stream at once, and not in good order: a reset instead of a FIN, where there is such a thing. It is only
+    /// dropped afterwards. Optional: without it the peer may take a part for the whole.
+    fn reset(&mut self) {}
 }

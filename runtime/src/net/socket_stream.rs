@@ -178,6 +178,10 @@ impl ByteStream for SocketStream {
         }
     }
 
+    fn reset(&mut self) {
+        self.core.close(self.key, Close::Abort);
+    }
+
     fn shutdown_write(&mut self) {
         let mut io = self.core.io.borrow_mut();
         let (driver, sockets) = io.parts();

@@ -53,9 +53,7 @@ pub(crate) struct Header {
 impl Header {
     pub(super) fn name(&self) -> &'static str {
         // SAFETY: the two parts of one `&'static str`, taken apart in `allocate` and never changed.
-        unsafe {
-            str::from_utf8_unchecked(std::slice::from_raw_parts(self.name.as_ptr(), self.name_bytes as usize))
-        }
+        unsafe { str::from_utf8_unchecked(std::slice::from_raw_parts(self.name.as_ptr(), self.name_bytes as usize)) }
     }
 }
 

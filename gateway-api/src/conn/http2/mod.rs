@@ -2,13 +2,17 @@
 //!
 //! Handlers that are ready at once are answered where their request is read. Others wait with their streams ([`stream`]),
 //! each with a waker of its own ([`wakers`]), and are polled when they are woken: the driver alone touches machine and
-//! socket.
+//! socket. A round is [`Driver::poll`]: take in ([`receive`]), let streams speak ([`requests`], [`responses`]), [`send`], and
+//! wait ([`time`]).
 
 mod outbound;
 mod pieces;
+mod receive;
 mod requests;
 mod responses;
+mod send;
 mod stream;
+mod time;
 mod tunnel;
 mod wakers;
 
@@ -16,22 +20,17 @@ use crate::{
     config::Config,
     conn::{
         http1::Next,
-        http2::{stream::Live, wakers::StreamWakers},
-        wire::{Gone, Wire},
+        http2::{receive::Received, stream::Live, wakers::StreamWakers},
+        wire::Wire,
     },
     core::Core,
     dispatch::Table,
     error::BodyError,
-    request::{Link, Request, header_map},
+    request::Request,
 };
 use http::Method;
 use ringgate_protocols::{
-    http2::{
-        connection::{Connection, Event},
-        reason::Reason,
-        stream::StreamKey,
-        upgrade::UpgradeSettings,
-    },
+    http2::{connection::Connection, reason::Reason, stream::StreamKey, upgrade::UpgradeSettings},
     limits::Http2Limits,
 };
 use ringgate_runtime::{buffer::SendBuf, net::ByteStream, task::JoinHandle, time::Instant};
@@ -40,14 +39,7 @@ use std::{
     future::poll_fn,
     rc::Rc,
     task::{Context, Poll},
-    time::Duration,
 };
-
-/// Received pieces that one poll takes in; then the other connections of the core have their turn.
-const LEASES_PER_POLL_MAX: usize = 8;
-
-/// Places for streams that a connection without any keeps.
-const IDLE_SLOTS_MAX: usize = 8;
 
 /// Makes a table of streams long enough for `slot`. It grows by little at a time: a connection with many streams is where
 /// memory counts.
@@ -201,90 +193,6 @@ impl Driver {
         self.poll_time(wire, cx)
     }
 
-    /// Takes in what has come, as long as there is room for the answers.
-    fn receive<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Received {
-        self.is_paused = false;
-        for _ in 0..LEASES_PER_POLL_MAX {
-            if !wire.input.is_empty() {
-                self.take_in(wire);
-            }
-            if self.machine.is_finished() {
-                return Received::Waiting;
-            }
-            if !self.machine.wants_input(self.buf.len()) {
-                wire.stream.pause_recv();
-                self.is_paused = true;
-                return Received::Waiting;
-            }
-            match wire.poll_input(cx) {
-                Poll::Ready(Ok(true)) => {}
-                Poll::Ready(Ok(false)) => return Received::End,
-                Poll::Ready(Err(_)) => return Received::Gone,
-                Poll::Pending => return Received::Waiting,
-            }
-        }
-        cx.waker().wake_by_ref();
-        Received::Waiting
-    }
-
-    /// Gives the input to the machine and acts on its events.
-    fn take_in<S: ByteStream>(&mut self, wire: &mut Wire<S>) {
-        let core = wire.link.core.clone();
-        let now = milliseconds(wire.now());
-        let mut shell = core.shared.requests.take_bare();
-        // One received buffer can hold a thousand requests whose answers are ready at once.
-        while !wire.input.is_empty() && self.machine.wants_input(self.buf.len()) {
-            let step = {
-                let mut heads = core.shared.heads.borrow_mut();
-                self.machine.handle_input(&mut heads, wire.input.bytes(), now)
-            };
-            let Ok(step) = step else {
-                core.shared.counters.requests_malformed.up();
-                wire.input = crate::conn::input::Input::Empty;
-                break;
-            };
-            match step.event {
-                None => {}
-                Some(Event::Data { stream, span, end_stream }) => {
-                    let (lease, start) = wire.input.share();
-                    self.data(
-                        stream,
-                        lease.slice(start + span.start()..start + span.end()),
-                        end_stream,
-                        core.shared.config.limits.drain_bytes_max,
-                    );
-                }
-                Some(Event::Request { stream, head, end_stream }) => {
-                    shell = self.request(wire, shell, stream, head, end_stream);
-                }
-                Some(event) => self.event(&wire.link, event),
-            }
-            wire.input.consume(step.consumed);
-        }
-        core.shared.requests.give(shell);
-    }
-
-    fn event(&mut self, link: &Link, event: Event) {
-        match event {
-            Event::Trailers { stream, head } => {
-                if let Some(inbound) = self.live(stream).and_then(|live| live.inbound()) {
-                    let bytes = head.bytes();
-                    let fields = head.head.fields.iter().map(|field| (field.name.of(bytes), field.value.of(bytes)));
-                    inbound.finish(Some(header_map(fields)));
-                }
-                self.receiving.retain(|key| *key != stream);
-                link.core.shared.heads.borrow_mut().recycle(head);
-            }
-            Event::Reset { stream, by_peer, .. } => {
-                if by_peer {
-                    link.core.shared.counters.disconnects.up();
-                }
-                self.end(&link.core, stream, BodyError::Disconnected);
-            }
-            Event::Goaway { .. } | Event::Data { .. } | Event::Request { .. } => {}
-        }
-    }
-
     fn live(&mut self, key: StreamKey) -> Option<&mut Live> {
         self.streams.get_mut(key.slot())?.as_mut().filter(|live| live.id == key.id())
     }
@@ -378,126 +286,6 @@ impl Driver {
             }
         }
     }
-
-    /// Sends what windows and priorities allow: one send at a time, and then the next.
-    fn send<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Result<(), Gone> {
-        let output_bytes_max = wire.core().shared.config.limits.output_bytes_max;
-        // What the protocol has to say waits for the send in flight too, also where no stream does.
-        self.machine.poll_output(self.buf.tail());
-        loop {
-            if wire.stream.is_sending() {
-                if self.live == 0 && self.buf.is_empty() {
-                    // Nothing waits for it: no need to be woken.
-                    return Ok(());
-                }
-                match wire.stream.poll_sent(cx) {
-                    Poll::Pending => return Ok(()),
-                    Poll::Ready(Err(_)) => return Err(Gone),
-                    Poll::Ready(Ok(())) => {}
-                }
-            }
-            let is_full = self.fill(&wire.link.core, output_bytes_max);
-            if self.buf.is_empty() {
-                return Ok(());
-            }
-            self.send_deadline = wire.send_allowance(self.buf.len());
-            wire.stream.start_send(std::mem::replace(&mut self.buf, wire.core().handle().take_send_buf()));
-            if !is_full {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Collects what is to go out; true when there is more than may wait at once.
-    fn fill(&mut self, core: &Core, output_bytes_max: usize) -> bool {
-        self.machine.poll_output(self.buf.tail());
-        let mut room = output_bytes_max.saturating_sub(self.buf.len());
-        while let Some(grant) = self.machine.next_data(self.buf.tail(), room) {
-            room -= grant.length;
-            let live = self.streams.get_mut(grant.stream.slot()).and_then(Option::as_mut);
-            let Some(transfer) = live.and_then(|live| live.transfer.as_mut()) else {
-                unreachable!("what was offered stays until it is granted");
-            };
-            transfer.pieces.send(grant.length, &mut self.buf);
-            if let Some(outbound) = &transfer.outbound {
-                outbound.sent(grant.length);
-            }
-            if grant.end_stream {
-                self.end(core, grant.stream, BodyError::Disconnected);
-            } else if transfer.pieces.len() == 0 && transfer.trailers.is_some() {
-                self.trailers(core, grant.stream);
-            }
-        }
-        room == 0
-    }
-
-    /// Waits for the first of the machine's deadlines, the idle time, and the end of a send.
-    fn poll_time<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Poll<Next> {
-        let now = wire.now();
-        if self.live > 0 || self.machine.streams_live() > 0 {
-            self.idle_since = now;
-        } else if self.streams.len() > IDLE_SLOTS_MAX {
-            (self.streams, self.receiving) = (Vec::new(), Vec::new());
-            self.wakers = StreamWakers::default();
-        }
-        loop {
-            let timeouts = &wire.core().shared.config.timeouts;
-            let is_idle = self.live == 0 && self.machine.streams_live() == 0 && !self.machine.is_draining();
-            let idle = is_idle.then(|| self.idle_since + Duration::from_millis(timeouts.idle_timeout_ms));
-            let machine = self.machine.poll_timeout().map(|due| Instant::from_nanos((due + 1) * 1_000_000));
-            let send = wire.stream.is_sending().then_some(self.send_deadline);
-            let Some(first) =
-                [idle, machine, send, self.body_deadline, self.request_deadline].into_iter().flatten().min()
-            else {
-                return Poll::Pending;
-            };
-            wire.deadline = first;
-            if wire.poll_deadline(cx).is_pending() {
-                return Poll::Pending;
-            }
-            let counters = &wire.core().shared.counters;
-            if send == Some(first) {
-                counters.timeouts_send.up();
-                self.cancel_all(wire.core());
-                return Poll::Ready(Next::Gone);
-            }
-            if self.body_deadline == Some(first) {
-                self.end_slow_bodies(&wire.link, now);
-                self.release(wire, cx);
-            } else if self.request_deadline == Some(first) {
-                self.end_late_handlers(&wire.link, now);
-            } else if idle == Some(first) {
-                counters.timeouts_idle.up();
-                self.machine.drain(milliseconds(now));
-            }
-            loop {
-                match self.machine.handle_timeout(milliseconds(now)) {
-                    Ok(Some(event)) => self.event(&wire.link, event),
-                    Ok(None) => break,
-                    Err(_) => {
-                        wire.core().shared.counters.timeouts_header.up();
-                        break;
-                    }
-                }
-            }
-            if self.send(wire, cx).is_err() {
-                return Poll::Ready(Next::Gone);
-            }
-            if self.machine.is_finished() {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-        }
-    }
-}
-
-/// What a round of receiving came to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Received {
-    Waiting,
-    /// The peer has ended its side.
-    End,
-    Gone,
 }
 
 /// The machine's time.

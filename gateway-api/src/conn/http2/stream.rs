@@ -23,12 +23,7 @@ use crate::{
 use http::HeaderMap;
 use ringgate_protocols::http2::{stream::StreamKey, stream_id::StreamId};
 use ringgate_runtime::{buffer::SendBuf, task::JoinHandle, time::Instant};
-use std::{
-    cell::Cell,
-    rc::Rc,
-    sync::Arc,
-    task::Waker,
-};
+use std::{cell::Cell, rc::Rc, sync::Arc, task::Waker};
 
 /// What the driver holds of a stream whose exchange takes longer than a turn. Small: a hundred of them may wait for
 /// their handlers.

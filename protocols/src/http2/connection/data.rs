@@ -7,7 +7,7 @@ use crate::http2::error::{ConnectionError, Fault, SendError, StreamError};
 use crate::http2::frame::{FrameHeader, data, flag, window_update};
 use crate::http2::reason::Reason;
 use crate::http2::state::{self, Receipt, Sending, State, Verdict};
-use crate::http2::stream::{LENGTH_UNKNOWN, StreamKey};
+use crate::http2::stream::{LENGTH_OF_TUNNEL, StreamKey};
 use crate::http2::stream_id::StreamId;
 use crate::http2::window::WINDOW_INITIAL;
 use crate::span::Span;
@@ -99,7 +99,7 @@ impl Connection {
         }
         let Some(key) = data.stream else { return Ok(None) };
         let Some(stream) = self.streams.get_mut(key) else { return Ok(None) };
-        if stream.expected == LENGTH_UNKNOWN {
+        if stream.expected >= LENGTH_OF_TUNNEL {
             return Ok(None);
         }
         let left = stream.expected.checked_sub(u64::from(data.remaining));

@@ -1,5 +1,7 @@
 //! Header blocks: requests, trailers, and blocks that are only decoded for the table's sake.
 
+use http::Method;
+
 use crate::hpack::decode::{BlockLimits, BlockSize, DecodeFault, Outcome};
 use crate::http2::budget::Cost;
 use crate::http2::connection::drain::Drain;
@@ -9,7 +11,7 @@ use crate::http2::frame::{self, FrameHeader, flag, rst_stream};
 use crate::http2::reason::Reason;
 use crate::http2::request::{HeadPool, Malformed, RequestHead};
 use crate::http2::state::{self, Receipt, State, Verdict};
-use crate::http2::stream::{LENGTH_UNKNOWN, Stream, StreamKey};
+use crate::http2::stream::{LENGTH_OF_TUNNEL, LENGTH_UNKNOWN, Stream, StreamKey};
 use crate::http2::stream_id::StreamId;
 
 /// How a block is read.
@@ -108,7 +110,10 @@ impl Connection {
         block: &[u8],
     ) -> Result<Option<Event>, ConnectionError> {
         let mut head = heads.take();
-        let (decoded, size) = self.decode(&mut head, block, Section::Request)?;
+        let (decoded, size) = match self.recurring.recall(block, &self.decoder, &mut head) {
+            Some(size) => (Decoded::Well, size),
+            None => self.decode_request(&mut head, block)?,
+        };
         self.last_client = id;
         if let Drain::Last(_) = self.drain {
             // H2-27: ignored behind our GOAWAY, but decoded.
@@ -132,9 +137,10 @@ impl Connection {
                 return self.stream_error_over(id, Reason::PROTOCOL_ERROR).map(|()| None);
             }
         }
-        if end_stream && head.content_length.is_some_and(|length| length != 0) {
+        let is_tunnel = head.head.method == Method::CONNECT;
+        if (end_stream || is_tunnel) && head.content_length.is_some_and(|length| length != 0) {
             heads.recycle(head);
-            return self.stream_error_over(id, Reason::PROTOCOL_ERROR).map(|()| None); // H2-15
+            return self.stream_error_over(id, Reason::PROTOCOL_ERROR).map(|()| None); // H2-15, S-17
         }
         let receipt = if end_stream { Receipt::HeadersEnd } else { Receipt::Headers };
         let state = match state::receive(State::Idle, receipt) {
@@ -142,7 +148,7 @@ impl Connection {
             _ => State::Open,
         };
         let mut stream = Stream::new(id, state, self.limits.stream_window_bytes);
-        stream.expected = head.content_length.unwrap_or(LENGTH_UNKNOWN);
+        stream.expected = if is_tunnel { LENGTH_OF_TUNNEL } else { head.content_length.unwrap_or(LENGTH_UNKNOWN) };
         // RFC 9218 section 7: the frame, being later knowledge, beats the field.
         stream.priority = early.unwrap_or(head.priority);
         let stream = self.streams.insert(stream);
@@ -241,8 +247,9 @@ impl Connection {
         decoded: &Decoded,
     ) -> Result<Option<Event>, ConnectionError> {
         let Some(stream) = self.streams.get_mut(key) else { return Ok(None) };
-        let short = !matches!(stream.expected, 0 | LENGTH_UNKNOWN);
-        if short || !matches!(decoded, Decoded::Well) {
+        // A body that falls short of its length, or a tunnel, where only DATA may follow (section 8.5).
+        let is_misplaced = !matches!(stream.expected, 0 | LENGTH_UNKNOWN);
+        if is_misplaced || !matches!(decoded, Decoded::Well) {
             heads.recycle(head);
             return self.stream_error(key, StreamError { reason: Reason::PROTOCOL_ERROR });
         }
@@ -255,7 +262,22 @@ impl Connection {
         Ok(None)
     }
 
-    /// Decodes a block into `head`. Every block goes through here exactly once, wanted or not (H2-10, F-07).
+    /// A request whose block is another one than the last.
+    fn decode_request(
+        &mut self,
+        head: &mut RequestHead,
+        block: &[u8],
+    ) -> Result<(Decoded, BlockSize), ConnectionError> {
+        let changes = self.decoder.changes();
+        let (decoded, size) = self.decode(head, block, Section::Request)?;
+        if let Decoded::Well = decoded {
+            self.recurring.consider(block, changes, &self.decoder, head, size);
+        }
+        Ok((decoded, size))
+    }
+
+    /// Decodes a block into `head`. Every block goes through here exactly once, wanted or not (H2-10, F-07), but for
+    /// those that are known ([`Recurring`](crate::http2::recurring::Recurring)).
     #[inline]
     fn decode(
         &mut self,

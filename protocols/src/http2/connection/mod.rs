@@ -17,6 +17,7 @@ use crate::http2::error::{ConnectionError, Fault, SendError, StreamError};
 use crate::http2::frame::{goaway, rst_stream, settings, window_update};
 use crate::http2::priority::Priority;
 use crate::http2::reason::Reason;
+use crate::http2::recurring::Recurring;
 use crate::http2::repeat::{RepeatKey, Repeated};
 use crate::http2::request::RequestHead;
 use crate::http2::settings::{PeerSettings, id};
@@ -101,6 +102,7 @@ pub struct Connection {
     /// A header block that goes on in CONTINUATION.
     block: Option<Box<Block>>,
     decoder: Decoder,
+    recurring: Recurring,
     encoder: Encoder,
     repeated: Repeated,
     /// What the next response head is.
@@ -218,6 +220,7 @@ impl Connection {
             block: None,
             // Until our SETTINGS are acknowledged the peer may use the default.
             decoder: Decoder::new(4096),
+            recurring: Recurring::default(),
             encoder: Encoder::new(table),
             repeated: Repeated::default(),
             repeat: None,
@@ -368,6 +371,7 @@ impl Connection {
             + self.partial.capacity()
             + self.block.as_ref().map_or(0, |block| size_of::<Block>() + block.bytes.capacity())
             + self.decoder.table().capacity()
+            + self.recurring.capacity_bytes()
             + self.encoder.table().capacity()
             + self.streams.capacity_bytes()
             + self.control.capacity()
