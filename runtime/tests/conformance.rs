@@ -76,7 +76,8 @@ fn conform<F: Future<Output = ()>>(scenario: impl Fn(World) -> F) {
         ..ExecutorConfig::default()
     };
     let has_io_uring = kernel::has_io_uring();
-    for (driver, without) in KERNELS.into_iter().filter(|(driver, _)| has_io_uring || *driver != DriverChoice::IoUring) {
+    for (driver, without) in KERNELS.into_iter().filter(|(driver, _)| has_io_uring || *driver != DriverChoice::IoUring)
+    {
         for mut config in [tiny(512), ExecutorConfig::default()] {
             config.ring.without = without;
             let _says = SaysWhere(format!("{driver:?} without {without:?}, {:?}", config.receive));

@@ -120,7 +120,8 @@ impl Epoll {
             // A buffer that is filled to its end says that there is more.
             false => {
                 let is_full = self.receive_one(slot);
-                is_full.and_then(|is_full| if is_full && !slot.is_behind() { self.receive_several(slot) } else { Ok(()) })
+                is_full
+                    .and_then(|is_full| if is_full && !slot.is_behind() { self.receive_several(slot) } else { Ok(()) })
             }
             true => self.receive_several(slot),
         };
