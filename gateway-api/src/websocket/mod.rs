@@ -46,7 +46,7 @@ pub(crate) use self::outgoing::Cargo;
 pub use self::{
     error::SocketError,
     message::{Message, MessageBytes, Text},
-    object::{MessageWriter, Receiver, Sender, Sending, WebSocket},
+    object::{MessageWriter, Receiver, Receiving, Sender, Sending, WebSocket},
     options::{Origins, QueuePolicy},
     outgoing::{Outgoing, Prepared},
     route::{IntoSocketHandler, IsAsyncSocket, IsBlockingSocket, IsSocket, IsSocketRoute, WebSocketRoute, websocket},

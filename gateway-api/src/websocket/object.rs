@@ -6,7 +6,7 @@ use crate::{
     request::Request,
     websocket::{
         error::SocketError,
-        message::Message,
+        message::{Message, MessageBytes},
         outgoing::Outgoing,
         socket::Socket,
         state::{CloseFrame, Piece},
@@ -113,14 +113,22 @@ impl WebSocket {
     /// [`SocketError::Fault`] when the peer broke the protocol, [`SocketError::Disconnected`] when it left without a
     /// Close.
     #[inline]
-    pub async fn recv(&mut self) -> Option<Result<Message, SocketError>> {
-        poll_fn(|cx| self.poll_recv(cx)).await
+    pub fn recv(&mut self) -> Receiving<'_> {
+        Receiving { socket: self }
     }
 
     /// Poll form of [`WebSocket::recv`].
     #[inline]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, SocketError>>> {
-        let polled = self.socket.poll_message(cx);
+        match self.socket.take_message() {
+            Some(message) => Poll::Ready(Some(Ok(message))),
+            None => self.poll_recv_slowly(cx).map_ok(|(kind, bytes)| Message::new(kind, bytes)),
+        }
+    }
+
+    #[inline(never)]
+    fn poll_recv_slowly(&mut self, cx: &Context<'_>) -> Poll<Option<Result<(Kind, MessageBytes), SocketError>>> {
+        let polled = self.socket.poll_message_slowly(cx);
         if polled.is_pending() {
             self.request = None;
         }
@@ -186,6 +194,22 @@ impl WebSocket {
     pub fn split(self) -> (Sender, Receiver) {
         self.socket.split();
         (Sender { socket: self.socket.clone() }, Receiver { socket: self.socket.clone() })
+    }
+}
+
+/// The next message, to be awaited. Dropped before it is done, nothing is lost.
+#[must_use = "nothing is received until it is awaited"]
+#[derive(Debug)]
+pub struct Receiving<'a> {
+    socket: &'a mut WebSocket,
+}
+
+impl Future for Receiving<'_> {
+    type Output = Option<Result<Message, SocketError>>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.socket.poll_recv(cx)
     }
 }
 

@@ -7,13 +7,13 @@ use crate::{
     websocket::{
         error::SocketError,
         hub::Hub,
-        message::Message,
+        message::{Message, MessageBytes},
         options::{Options, QueuePolicy},
         outgoing::{Outgoing, Prepared},
         state::{End, Piece, State, misused},
     },
 };
-use ringgate_protocols::websocket::{close::CloseCode, message::Kind, state::State as Standing};
+use ringgate_protocols::websocket::{close::CloseCode, event::Whole, message::Kind, state::State as Standing};
 use std::{
     cell::RefCell,
     mem,
@@ -46,27 +46,43 @@ impl Socket {
         self.options.subprotocols.get(usize::from(self.subprotocol?)).copied()
     }
 
-    /// The next message. `None` after the closing handshake, or after the error that ended it was told.
+    /// The next message, if it is there as a whole: the usual case by itself. [`Socket::poll_message_slowly`] knows what
+    /// else there may be.
+    ///
+    /// Inlined, where [`Socket::find_message`] is not: the message is put together where the handler looks at it, and not
+    /// moved there through every call between.
     #[inline]
-    pub(crate) fn poll_message(&self, cx: &Context<'_>) -> Poll<Option<Result<Message, SocketError>>> {
-        {
-            let state = &mut *self.state.borrow_mut();
-            if let Some((kind, lease)) = state.take_message(&self.options, milliseconds(self.core())) {
-                if !state.is_attended {
-                    state.nudge();
-                }
-                return Poll::Ready(Some(Ok(Message::new(kind, lease.into()))));
-            }
-        }
-        self.poll_message_slowly(cx)
+    pub(crate) fn take_message(&self) -> Option<Message> {
+        let Whole { kind, payload, consumed } = self.find_message()?;
+        let lease = self.state.borrow_mut().input.take(consumed, payload.start()..payload.end());
+        Some(Message::new(kind, lease.into()))
     }
 
     #[inline(never)]
-    fn poll_message_slowly(&self, cx: &Context<'_>) -> Poll<Option<Result<Message, SocketError>>> {
-        self.poll_next(cx, |state, socket, now| {
-            let (kind, bytes) = state.next_message(&socket.hub, &socket.options, now)?;
-            Some(Message::new(kind, bytes))
-        })
+    fn find_message(&self) -> Option<Whole> {
+        let state = &mut *self.state.borrow_mut();
+        let found = state.find_message(&self.options, milliseconds(self.core()))?;
+        if !state.is_attended {
+            state.nudge();
+        }
+        Some(found)
+    }
+
+    /// The next message. `None` after the closing handshake, or after the error that ended it was told.
+    pub(crate) fn poll_message(&self, cx: &Context<'_>) -> Poll<Option<Result<Message, SocketError>>> {
+        match self.take_message() {
+            Some(message) => Poll::Ready(Some(Ok(message))),
+            None => self.poll_message_slowly(cx).map_ok(|(kind, bytes)| Message::new(kind, bytes)),
+        }
+    }
+
+    /// The same after [`Socket::take_message`]: kind and bytes, to be put together by the caller as there.
+    #[inline(never)]
+    pub(crate) fn poll_message_slowly(
+        &self,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Result<(Kind, MessageBytes), SocketError>>> {
+        self.poll_next(cx, |state, socket, now| state.next_message(&socket.hub, &socket.options, now))
     }
 
     /// The next piece of a message.

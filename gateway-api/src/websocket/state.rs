@@ -232,17 +232,17 @@ impl State {
         }
     }
 
-    /// The usual case by itself: the input begins with a whole message, and nothing is before it. `None`, and nothing is
-    /// done, where it is anything else: [`State::next_message`] knows what.
+    /// The usual case by itself: the input begins with a whole message, and nothing is before it. It is still to be taken
+    /// out of the input. `None`, and nothing is done, where it is anything else: [`State::next_message`] knows what.
     #[inline]
-    pub(crate) fn take_message(&mut self, options: &Options, now_ms: u64) -> Option<(Kind, Lease)> {
+    pub(crate) fn find_message(&mut self, options: &Options, now_ms: u64) -> Option<Whole> {
         if self.ready.is_some() {
             return None;
         }
         match self.machine.take_message(self.input.unique(), &options.limits, now_ms)? {
-            Ok(Whole { kind, payload, consumed }) => {
+            Ok(whole) => {
                 self.is_skipping = false;
-                Some((kind, self.input.take(consumed, payload.start()..payload.end())))
+                Some(whole)
             }
             Err(fault) => {
                 self.fail(fault);
