@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ringgate_protocols::websocket::message::Kind;
-use ringgate_runtime::buffer::{Lease, Piece};
+use ringgate_runtime::buffer::Lease;
 use std::{fmt, ops::Deref};
 
 /// Bytes of a message, where they are: in the received buffer, unmasked in place, or in memory that can be shared.
@@ -10,11 +10,11 @@ use std::{fmt, ops::Deref};
 /// A message that is kept keeps the buffer it came in; what is to live long is better copied ([`MessageBytes::into_bytes`]).
 #[derive(Clone)]
 pub struct MessageBytes {
-    inner: Inner,
+    pub(crate) inner: Inner,
 }
 
 #[derive(Clone)]
-enum Inner {
+pub(crate) enum Inner {
     Lease(Lease),
     Shared(Bytes),
 }
@@ -26,13 +26,6 @@ impl MessageBytes {
         match self.inner {
             Inner::Lease(lease) => Bytes::copy_from_slice(&lease),
             Inner::Shared(bytes) => bytes,
-        }
-    }
-
-    pub(crate) fn into_piece(self) -> Piece {
-        match self.inner {
-            Inner::Lease(lease) => Piece::Lease(lease),
-            Inner::Shared(bytes) => Piece::Shared(bytes),
         }
     }
 }

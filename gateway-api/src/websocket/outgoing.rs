@@ -1,6 +1,6 @@
 //! What is sent: anything that is or becomes one message.
 
-use crate::websocket::message::{Message, MessageBytes};
+use crate::websocket::message::{Inner, Message, MessageBytes};
 use bytes::Bytes;
 use ringgate_protocols::websocket::message::{Kind, Prepared as Frames};
 use ringgate_runtime::buffer::Lease;
@@ -23,10 +23,23 @@ pub struct Outgoing<'a> {
     pub(crate) compressed: Option<bool>,
 }
 
+/// Flat, and not one case for [`MessageBytes`]: a received message passes through here on its way out, and an enum within
+/// an enum is moved in parts that do not fit those it was written in; the processor waits for each.
 pub(crate) enum Content<'a> {
     Borrowed(&'a [u8]),
-    Owned(MessageBytes),
+    Lease(Lease),
+    Shared(Bytes),
     Prepared(Prepared),
+}
+
+impl From<MessageBytes> for Content<'_> {
+    #[inline]
+    fn from(bytes: MessageBytes) -> Self {
+        match bytes.inner {
+            Inner::Lease(lease) => Self::Lease(lease),
+            Inner::Shared(bytes) => Self::Shared(bytes),
+        }
+    }
 }
 
 /// An [`Outgoing`] between a thread and a core.
@@ -56,7 +69,7 @@ impl Cargo {
 impl From<Cargo> for Outgoing<'_> {
     fn from(cargo: Cargo) -> Self {
         let content = match cargo.load {
-            Load::Bytes(bytes) => Content::Owned(bytes.into()),
+            Load::Bytes(bytes) => Content::Shared(bytes),
             Load::Prepared(prepared) => Content::Prepared(prepared),
         };
         Self { kind: cargo.kind, content, compressed: cargo.compressed }
@@ -67,7 +80,7 @@ impl<'a> Outgoing<'a> {
     /// A message of this kind. Text must be UTF-8: a peer closes with 1007 over one that is not.
     #[must_use]
     pub fn new(kind: Kind, bytes: impl Into<MessageBytes>) -> Self {
-        Self { kind, content: Content::Owned(bytes.into()), compressed: None }
+        Self { kind, content: bytes.into().into(), compressed: None }
     }
 
     fn borrowed(kind: Kind, bytes: &'a [u8]) -> Self {
@@ -78,7 +91,8 @@ impl<'a> Outgoing<'a> {
     pub(crate) fn into_cargo(self) -> Cargo {
         let load = match self.content {
             Content::Borrowed(bytes) => Load::Bytes(Bytes::copy_from_slice(bytes)),
-            Content::Owned(bytes) => Load::Bytes(bytes.into_bytes()),
+            Content::Lease(lease) => Load::Bytes(Bytes::copy_from_slice(&lease)),
+            Content::Shared(bytes) => Load::Bytes(bytes),
             Content::Prepared(prepared) => Load::Prepared(prepared),
         };
         Cargo { kind: self.kind, load, compressed: self.compressed }
@@ -150,8 +164,9 @@ impl From<Lease> for Outgoing<'_> {
 }
 
 impl From<Message> for Outgoing<'_> {
+    #[inline]
     fn from(message: Message) -> Self {
-        Self { kind: message.kind(), content: Content::Owned(message.into_message_bytes()), compressed: None }
+        Self { kind: message.kind(), content: message.into_message_bytes().into(), compressed: None }
     }
 }
 
@@ -221,7 +236,8 @@ impl From<Outgoing<'_>> for Prepared {
     fn from(outgoing: Outgoing<'_>) -> Self {
         let prepared = match outgoing.content {
             Content::Borrowed(bytes) => Self::of(outgoing.kind, bytes),
-            Content::Owned(bytes) => Self::of(outgoing.kind, &bytes),
+            Content::Lease(lease) => Self::of(outgoing.kind, &lease),
+            Content::Shared(bytes) => Self::of(outgoing.kind, &bytes),
             Content::Prepared(prepared) => prepared,
         };
         Self { compressed: outgoing.compressed, ..prepared }

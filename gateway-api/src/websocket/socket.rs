@@ -53,19 +53,20 @@ impl Socket {
     /// moved there through every call between.
     #[inline]
     pub(crate) fn take_message(&self) -> Option<Message> {
-        let Whole { kind, payload, consumed } = self.find_message()?;
-        let lease = self.state.borrow_mut().input.take(consumed, payload.start()..payload.end());
+        let (kind, length, consumed) = self.find_message()?;
+        let lease = self.state.borrow_mut().input.take(consumed, consumed - length..consumed);
         Some(Message::new(kind, lease.into()))
     }
 
+    /// Its kind, the bytes of its payload, and those that are done with once it is: the payload is at their end.
     #[inline(never)]
-    fn find_message(&self) -> Option<Whole> {
+    fn find_message(&self) -> Option<(Kind, usize, usize)> {
         let state = &mut *self.state.borrow_mut();
-        let found = state.find_message(&self.options, milliseconds(self.core()))?;
+        let Whole { kind, payload, consumed } = state.find_message(&self.options, milliseconds(self.core()))?;
         if !state.is_attended {
             state.nudge();
         }
-        Some(found)
+        Some((kind, payload.len(), consumed))
     }
 
     /// The next message. `None` after the closing handshake, or after the error that ended it was told.

@@ -387,7 +387,8 @@ impl State {
     ) -> Result<bool, SocketError> {
         let payload: &[u8] = match &outgoing.content {
             Content::Borrowed(bytes) => bytes,
-            Content::Owned(bytes) => bytes,
+            Content::Lease(lease) => lease,
+            Content::Shared(bytes) => bytes,
             Content::Prepared(_) => return Ok(false),
         };
         let is_plain = self.machine.parameters().is_none() && options.policy != QueuePolicy::DropOldest;
@@ -418,7 +419,8 @@ impl State {
                 return self.write_prepared(core, hub, options, prepared, compress, droppable);
             }
             Content::Borrowed(bytes) => bytes,
-            Content::Owned(bytes) => bytes,
+            Content::Lease(lease) => lease,
+            Content::Shared(bytes) => bytes,
         };
         let is_deflated =
             self.machine.parameters().is_some() && compress.unwrap_or(payload.len() >= options.compress_bytes_min);
@@ -427,7 +429,8 @@ impl State {
             let (kind, length) = (outgoing.kind, payload.len() as u64);
             self.machine.send_header(self.out.tail(), kind, length).map_err(misused)?;
             match outgoing.content {
-                Content::Owned(bytes) => self.out.push(bytes.into_piece()),
+                Content::Lease(lease) => self.out.push(ringgate_runtime::buffer::Piece::Lease(lease)),
+                Content::Shared(bytes) => self.out.push(ringgate_runtime::buffer::Piece::Shared(bytes)),
                 Content::Borrowed(bytes) => self.out.tail().extend_from_slice(bytes),
                 Content::Prepared(_) => {}
             }

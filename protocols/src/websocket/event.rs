@@ -35,7 +35,7 @@ pub struct Step {
 pub struct Whole {
     /// Text or binary.
     pub kind: Kind,
-    /// All of it, in the input, unmasked in place.
+    /// All of it, in the input, unmasked in place; it ends where `consumed` does.
     pub payload: Span,
     /// Bytes at the beginning of the input that are done with once the message is.
     pub consumed: usize,
