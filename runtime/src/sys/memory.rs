@@ -59,7 +59,8 @@ mod tests {
     fn a_line_is_found_by_its_name() {
         let text = "VmRSS:\t    5000 kB\nRssAnon:\t     900 kB\nRssFile:\t    4100 kB\n";
         assert_eq!(parse_line(text, "RssAnon:"), Some(900 << 10));
-        for text in ["", "RssAnon:", "RssAnon: 5 MB", "RssAnon: x kB", "Rss: 5 kB", "RssAnon: 99999999999999999999 kB"] {
+        for text in ["", "RssAnon:", "RssAnon: 5 MB", "RssAnon: x kB", "Rss: 5 kB", "RssAnon: 99999999999999999999 kB"]
+        {
             assert_eq!(parse_line(text, "RssAnon:"), None, "{text:?}");
         }
     }
