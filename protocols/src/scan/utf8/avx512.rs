@@ -66,6 +66,17 @@ static CLOSED: [u8; 64] = {
     most
 };
 
+/// The number of each place.
+static PLACES: [u8; 64] = {
+    let mut places = [0; 64];
+    let mut place = 0;
+    while place < 64 {
+        places[place] = place as u8;
+        place += 1;
+    }
+    places
+};
+
 /// What the ternary operation makes of each of the eight combinations of three bits: `a | b | c`.
 const OR: i32 = 0b1111_1110;
 /// `(a | b) & c`.
@@ -75,17 +86,25 @@ const AND_THEN_XOR: i32 = 0b0110_1010;
 
 /// See `Kernel::unmask`.
 ///
+/// Blocks begin where lines of the cache do: behind a frame header nothing lies so by itself, and loads and stores across
+/// two lines take twice as long.
+///
 /// What is unmasked is stored one step later: so the bytes before a block are still to be had as they came, which costs
 /// loads and spares permutations, of which the processor does fewer at a time.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-pub(super) fn unmask(bytes: &mut [u8], key: [u8; 4], before: [u8; 4]) -> bool {
+pub(super) fn unmask(bytes: &mut [u8], mut key: [u8; 4], before: [u8; 4]) -> bool {
+    let mut judge = Judge::new(before);
+    let head = bytes.as_ptr().align_offset(WIDTH).min(bytes.len());
+    let (head, bytes) = bytes.split_at_mut(head);
+    judge.unmask_piece(head, splat(key));
+    key.rotate_left(head.len() % 4);
+
     // By how many places the bytes are turned that are to be XORed with it.
     let masks = [0, 1, 2, 3].map(|turn| {
         let mut key = key;
         key.rotate_right(turn);
-        _mm512_set1_epi32(i32::from_ne_bytes(key))
+        splat(key)
     });
-    let mut judge = Judge::new(before);
     let whole = bytes.len() / STEP * STEP;
     for start in (0..whole).step_by(STEP) {
         let places = [0, 1, 2, 3].map(|number| start + number * WIDTH);
@@ -119,18 +138,15 @@ pub(super) fn unmask(bytes: &mut [u8], key: [u8; 4], before: [u8; 4]) -> bool {
         store(bytes, whole - WIDTH, judge.last);
     }
     for piece in bytes[whole..].chunks_mut(WIDTH) {
-        let mut padded = [0; WIDTH];
-        padded[..piece.len()].copy_from_slice(piece);
-        let block = _mm512_xor_si512(load(&padded, 0), masks[0]);
-        store(&mut padded, 0, block);
-        piece.copy_from_slice(&padded[..piece.len()]);
-        // What comes out behind the end is nothing.
-        let wrong = Judge::faults(block, behind(judge.last, block));
-        let real = u64::MAX >> (WIDTH - piece.len());
-        judge.faults = _mm512_or_si512(judge.faults, _mm512_maskz_mov_epi8(real, wrong));
-        judge.last = block;
+        judge.unmask_piece(piece, masks[0]);
     }
     _mm512_test_epi8_mask(judge.faults, judge.faults) == 0
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+fn splat(key: [u8; 4]) -> __m512i {
+    _mm512_set1_epi32(i32::from_ne_bytes(key))
 }
 
 #[inline]
@@ -176,6 +192,26 @@ impl Judge {
         let mut bytes = [0; WIDTH];
         bytes[WIDTH - 4..].copy_from_slice(&before);
         Self { last: load(&bytes, 0), faults: _mm512_setzero_si512() }
+    }
+
+    /// Unmasks and judges at most one block.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+    fn unmask_piece(&mut self, piece: &mut [u8], mask: __m512i) {
+        assert!(piece.len() <= WIDTH, "a piece is at most one block");
+        let length = piece.len();
+        let real = u64::MAX.checked_shr((WIDTH - length) as u32).unwrap_or(0);
+        // SAFETY: `real` has a bit for each byte of the piece and for no others; what it does not name is not read.
+        let masked = unsafe { _mm512_maskz_loadu_epi8(real, piece.as_ptr().cast()) };
+        let block = _mm512_xor_si512(masked, mask);
+        // SAFETY: as above; what it does not name is not written.
+        unsafe { _mm512_mask_storeu_epi8(piece.as_mut_ptr().cast(), real, block) };
+        // What comes out behind the end is nothing.
+        let wrong = Self::faults(block, behind(self.last, block));
+        self.faults = _mm512_or_si512(self.faults, _mm512_maskz_mov_epi8(real, wrong));
+        // The last 64 bytes until there: of both blocks, from as many places on as the piece has bytes.
+        let places = _mm512_add_epi8(load(&PLACES, 0), _mm512_set1_epi8(length as i8));
+        self.last = _mm512_permutex2var_epi8(self.last, places, block);
     }
 
     /// ASCII: only a character that has begun before it can be wrong.

@@ -1,7 +1,7 @@
 //! UTF-8 judged while it is unmasked, in one pass over the bytes.
 //!
-//! `nibbles` looks up halves of bytes in tables of 16, and is compiled for AVX2 and for SSSE3; `avx512` has tables
-//! of 64. Where none is to be had the caller unmasks, and `simdutf8` judges behind it.
+//! `nibbles` looks up halves of bytes in tables of 16, with AVX2; `avx512` has tables of 64. Where none is to be had the
+//! caller unmasks, and `simdutf8` judges behind it: with vectors of 16 bytes that is faster than one pass.
 //!
 //! All judge the same: whether some text begins with the bytes. A character that the end cuts is left to the caller, for
 //! it is him who keeps it until the next piece.
@@ -34,8 +34,6 @@ enum Instructions {
     Avx512,
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    #[cfg(target_arch = "x86_64")]
-    Ssse3,
 }
 
 impl Kernel {
@@ -53,7 +51,6 @@ impl Kernel {
         let all = [
             (Instructions::Avx512, is_avx512_here as fn() -> bool),
             (Instructions::Avx2, || std::arch::is_x86_feature_detected!("avx2")),
-            (Instructions::Ssse3, || std::arch::is_x86_feature_detected!("ssse3")),
         ];
         #[cfg(not(target_arch = "x86_64"))]
         let all: [(Instructions, fn() -> bool); 0] = [];
@@ -68,8 +65,6 @@ impl Kernel {
             Instructions::Avx512 => "avx512",
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => "avx2",
-            #[cfg(target_arch = "x86_64")]
-            Instructions::Ssse3 => "ssse3",
         }
     }
 
@@ -86,10 +81,7 @@ impl Kernel {
             Instructions::Avx512 => unsafe { avx512::unmask(bytes, key, before) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx2 => unsafe { nibbles::avx2::unmask(bytes, key, before) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Instructions::Ssse3 => unsafe { nibbles::ssse3::unmask(bytes, key, before) },
+            Instructions::Avx2 => unsafe { nibbles::unmask(bytes, key, before) },
         }
     }
 }
