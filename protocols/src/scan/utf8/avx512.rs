@@ -23,14 +23,17 @@ const SURROGATE: u8 = 1 << 3;
 const OVERLONG_4: u8 = 1 << 4;
 /// F4; what is too high behind it.
 const TOO_LARGE: u8 = 1 << 5;
+/// A byte that is no first one of several, or FF; FC to FF.
+const LAST_BYTES: u8 = 1 << 6;
 /// A byte that is no first one of several; a continuation. Right where a third or fourth byte is due, and only there.
 const CONTINUED: u8 = 1 << 7;
 
-/// The first bytes, C0 to FF.
+/// The first of two bytes, by the lower six bits: C0 to FE, and then all others. FF is among these, for it is found as the
+/// second byte, by [`LAST_BYTES`].
 static FIRST: [u8; 64] = {
     let mut table = [TOO_SHORT; 64];
     let mut low = 0;
-    while low < 64 {
+    while low < 63 {
         table[low] |= match 0xc0 + low as u8 {
             0xc0 | 0xc1 | 0xf5..=0xff => NEVER,
             0xe0 => OVERLONG_3,
@@ -41,20 +44,23 @@ static FIRST: [u8; 64] = {
         };
         low += 1;
     }
+    table[63] = CONTINUED | LAST_BYTES;
     table
 };
 
-/// The continuations, 80 to BF.
+/// The second of two bytes, by the upper six bits.
 static SECOND: [u8; 64] = {
-    let mut table = [NEVER | CONTINUED; 64];
-    let mut low = 0;
-    while low < 64 {
-        table[low] |= match 0x80 + low as u8 {
-            0x80..=0x8f => OVERLONG_3 | OVERLONG_4,
-            0x90..=0x9f => OVERLONG_3 | TOO_LARGE,
-            _ => SURROGATE | TOO_LARGE,
+    let mut table = [NEVER; 64];
+    let mut high = 0;
+    while high < 64 {
+        table[high] |= match (high as u8) << 2 {
+            0x80..=0x8f => CONTINUED | OVERLONG_3 | OVERLONG_4,
+            0x90..=0x9f => CONTINUED | OVERLONG_3 | TOO_LARGE,
+            0xa0..=0xbf => CONTINUED | SURROGATE | TOO_LARGE,
+            0xfc.. => TOO_SHORT | LAST_BYTES,
+            _ => TOO_SHORT,
         };
-        low += 1;
+        high += 1;
     }
     table
 };
@@ -225,17 +231,13 @@ impl Judge {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
     fn faults(block: __m512i, [one, two, three]: [__m512i; 3]) -> __m512i {
-        // A permutation looks at the lower six bits of a byte. As numbers with a sign, 80 to BF are the lowest.
-        let is_first = _mm512_cmpge_epu8_mask(one, _mm512_set1_epi8(0xc0_u8 as i8));
-        let is_second = _mm512_cmplt_epi8_mask(block, _mm512_set1_epi8(0xc0_u8 as i8));
-        let not_first = _mm512_set1_epi8(CONTINUED as i8);
-        let not_second = _mm512_set1_epi8((NEVER | TOO_SHORT) as i8);
-        let first = _mm512_mask_permutexvar_epi8(not_first, is_first, one, load(&FIRST, 0));
-        let second = _mm512_mask_permutexvar_epi8(not_second, is_second, block, load(&SECOND, 0));
+        // A permutation looks at the lower six bits of a byte: those that were the upper ones, shifted within pairs.
+        let first = _mm512_permutexvar_epi8(_mm512_max_epu8(one, _mm512_set1_epi8(0xbf_u8 as i8)), load(&FIRST, 0));
+        let second = _mm512_permutexvar_epi8(_mm512_srli_epi16::<2>(block), load(&SECOND, 0));
         // The highest bit stands where E0 or more was two places before, or F0 or more three: a continuation is due.
         let third = _mm512_subs_epu8(two, _mm512_set1_epi8(0x60));
         let fourth = _mm512_subs_epu8(three, _mm512_set1_epi8(0x70));
-        let due = _mm512_ternarylogic_epi64::<OR_THEN_AND>(third, fourth, not_first);
+        let due = _mm512_ternarylogic_epi64::<OR_THEN_AND>(third, fourth, _mm512_set1_epi8(CONTINUED as i8));
         _mm512_ternarylogic_epi64::<AND_THEN_XOR>(first, second, due)
     }
 }
