@@ -10,6 +10,8 @@ const WIDTH: usize = 64;
 /// Blocks in one step: they are loaded before any is stored, and share the question whether all is ASCII.
 const BLOCKS: usize = 4;
 const STEP: usize = BLOCKS * WIDTH;
+/// From this many bytes on it is worth a piece of a block to begin the others where lines of the cache begin.
+const ALIGNED_MIN: usize = 3 * STEP;
 
 /// A first byte that nothing makes valid; any byte.
 const NEVER: u8 = 1 << 0;
@@ -92,7 +94,7 @@ const AND_THEN_XOR: i32 = 0b0110_1010;
 
 /// See `Kernel::unmask`.
 ///
-/// Blocks begin where lines of the cache do: behind a frame header nothing lies so by itself, and loads and stores across
+/// Blocks of longer ones begin where lines of the cache do: behind a frame header nothing lies so by itself, and loads and stores across
 /// two lines take twice as long.
 ///
 /// What is unmasked is stored one step later: so the bytes before a block are still to be had as they came, which costs
@@ -100,7 +102,7 @@ const AND_THEN_XOR: i32 = 0b0110_1010;
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 pub(super) fn unmask(bytes: &mut [u8], mut key: [u8; 4], before: [u8; 4]) -> bool {
     let mut judge = Judge::new(before);
-    let head = bytes.as_ptr().align_offset(WIDTH).min(bytes.len());
+    let head = if bytes.len() < ALIGNED_MIN { 0 } else { bytes.as_ptr().align_offset(WIDTH) };
     let (head, bytes) = bytes.split_at_mut(head);
     judge.unmask_piece(head, splat(key));
     key.rotate_left(head.len() % 4);

@@ -118,6 +118,8 @@ mod tests {
 
     /// Longer than a step and a block of every kernel.
     const BYTES: usize = 350;
+    /// So many that every kernel looks where lines of the cache begin.
+    const BYTES_ALIGNED: usize = 800;
 
     /// What begins `offset` bytes behind the beginning of a line of the cache, which is where kernels may make a step.
     fn placed(buffer: &mut [u8], offset: usize) -> &mut [u8] {
@@ -127,8 +129,8 @@ mod tests {
 
     /// Writes each pair at `place` among ASCII, and some behind it, and compares what the kernels say.
     fn pairs_as_told(offset: usize, place: usize, pairs: impl Iterator<Item = [u8; 2]> + Clone) {
-        let mut buffer = vec![b'a'; BYTES + 127];
-        let bytes = &mut placed(&mut buffer, offset)[..BYTES];
+        let mut buffer = vec![b'a'; BYTES_ALIGNED + 127];
+        let bytes = &mut placed(&mut buffer, offset)[..if offset == 0 { BYTES } else { BYTES_ALIGNED }];
         for kernel in Kernel::all() {
             for pair in pairs.clone() {
                 for behind in [*b"aa", *b"\x80a", *b"\x80\x80"] {
