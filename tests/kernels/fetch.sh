@@ -29,7 +29,7 @@ apt-get "${apt[@]}" -qq update
 
 for wanted in "${series[@]}"; do
     # Newer kernels stand in a package of their own, apart from what the others would have installed with them.
-    package=$(apt-cache "${apt[@]}" search --names-only "^linux-(binary|image)-${wanted//./\\.}[.0-9]*[-+].*cloud-amd64$" \
+    package=$(apt-cache "${apt[@]}" search --names-only "^linux-(binary|image)-${wanted//./\\.}([.][.0-9]*)?[-+].*cloud-amd64$" \
         | cut -d' ' -f1 | sed 's/^linux-binary-/linux-image-binary-/' | sort -V | sed 's/^linux-image-binary-/linux-binary-/' | tail -n 1)
     [[ -n $package ]] || { echo "no kernel $wanted" >&2; continue; }
     (cd "$lists" && apt-get "${apt[@]}" -qq download "$package")

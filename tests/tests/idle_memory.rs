@@ -105,12 +105,15 @@ fn each(server: &Server, open: fn(TcpStream) -> TcpStream) -> (usize, usize) {
     ((more_bytes - bytes) / (AFTER - BEFORE), (more_blocks - blocks) / (AFTER - BEFORE))
 }
 
+/// Makes of a socket what the test holds.
+type Open = fn(TcpStream) -> TcpStream;
+
 /// The bounds leave room for a word or two, and for no field that nobody has thought about. An allocator adds 8 to 23 bytes
 /// for each block: with them an idle connection of HTTP/1 stays below 512 bytes, and a WebSocket below 1 KiB.
 #[test]
 fn an_idle_connection_is_small() {
     for driver in drivers() {
-        let kinds: [(&str, fn(TcpStream) -> TcpStream, usize, usize); 3] = [
+        let kinds: [(&str, Open, usize, usize); 3] = [
             ("HTTP/1.1", http1, 480, 2),
             ("a WebSocket", plain, 872, 4),
             ("a WebSocket that compresses without context takeover", deflated, 872, 4),

@@ -24,7 +24,7 @@ use ringgate_protocols::{
     },
     http2::upgrade::UpgradeSettings,
 };
-use ringgate_runtime::{buffer::SendBuf, net::ByteStream};
+use ringgate_runtime::{buffer::SendBuf, net::ByteStream, time::Instant};
 use std::{
     future::poll_fn,
     rc::Rc,
@@ -196,6 +196,9 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
     let mut buf = core.handle().take_send_buf();
     let mut request = core.shared.requests.take();
     let before = Stance::of(machine);
+    // The clock stands still within a turn: all that is read now has the same time.
+    let timeout_ms = core.shared.config.timeouts.request_timeout_ms;
+    let deadline = (timeout_ms > 0).then(|| core.handle().now() + Duration::from_millis(timeout_ms));
     let mut has_answered = false;
     let flow = loop {
         if buf.len() > limits.output_bytes_max {
@@ -223,7 +226,7 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
             }
             Event::Busy | Event::Closed => break Flow::Close,
         };
-        let inbound = accept(wire, &mut request, facts, step.consumed);
+        let inbound = accept(wire, &mut request, facts, step.consumed, deadline);
         if core.shared.draining.get() {
             machine.close_after_response();
         }
@@ -352,6 +355,7 @@ fn accept<S: ByteStream>(
     request: &mut Request,
     facts: &RequestFacts,
     consumed: usize,
+    deadline: Option<Instant>,
 ) -> Option<Rc<Inbound>> {
     let config = &wire.link.core.shared.config;
     if let Some((lease, start)) = wire.input.lease() {
@@ -370,8 +374,6 @@ fn accept<S: ByteStream>(
         upgrade: facts.upgrade != UpgradeOffer::None,
         websocket: facts.upgrade == UpgradeOffer::WebSocket && facts.body == framing::Body::None,
     };
-    let timeout = config.timeouts.request_timeout_ms;
-    let deadline = (timeout > 0).then(|| wire.link.core.handle().now() + Duration::from_millis(timeout));
     request.attach(&wire.link, features, deadline);
     let declared = match facts.body {
         framing::Body::None => return None,

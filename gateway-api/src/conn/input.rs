@@ -136,14 +136,20 @@ impl Input {
     /// The first `count` bytes are done with.
     #[inline]
     pub(crate) fn consume(&mut self, count: usize) {
+        if let Self::Lease { lease, start } = self
+            && *start + count < lease.len()
+        {
+            *start += count;
+            return;
+        }
+        self.consume_rest(count);
+    }
+
+    /// The same where nothing is left of a buffer, or where bytes were joined.
+    fn consume_rest(&mut self, count: usize) {
         match self {
             Self::Empty => debug_assert!(count == 0, "nothing to consume"),
-            Self::Lease { lease, start } => {
-                *start += count;
-                if *start >= lease.len() {
-                    *self = Self::Empty;
-                }
-            }
+            Self::Lease { .. } => *self = Self::Empty,
             Self::Joined(bytes) if count >= bytes.len() => *self = Self::Empty,
             Self::Joined(_) if count == 0 => {}
             Self::Joined(bytes) => {

@@ -281,21 +281,6 @@ mod tests {
         }
     }
 
-    /// W-10: all pairs of bytes among ASCII, and before a continuation, at the borders of lanes and blocks.
-    #[test]
-    fn w_10_masked_all_pairs() {
-        for place in [0, 15, 63, 254] {
-            let mut bytes = vec![b'a'; 256 + 4];
-            for pair in 0..=u16::MAX {
-                bytes[place..place + 2].copy_from_slice(&pair.to_be_bytes());
-                for behind in [*b"aa", *b"\x80a", *b"\x80\x80"] {
-                    bytes[place + 2..place + 4].copy_from_slice(&behind);
-                    masked_as_told(&bytes, &[]);
-                }
-            }
-        }
-    }
-
     proptest! {
         #[test]
         fn w_10_masked_as_std_says(

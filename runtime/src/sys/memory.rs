@@ -12,20 +12,13 @@ use crate::sys::cgroup::CgroupLimits;
 /// cache among them, do not count: the kernel takes those back by itself before it runs short. What the kernel holds on
 /// the process's behalf (buffers of sockets, page tables) is not in it either.
 ///
-/// From `/proc/self/statm`, resident less shared: one short read that is answered from counters, whatever the process
-/// maps. A cgroup's `memory.current` would count its page cache and its other processes, and `memory.stat`, which tells
-/// them apart, has to be summed up by the kernel for every look.
+/// From `RssAnon` in `/proc/self/status` (Linux 4.5): one short read that is answered from counters, whatever the process
+/// maps, and in a unit of its own. A cgroup's `memory.current` would count its page cache and its other processes, and
+/// `memory.stat`, which tells them apart, has to be summed up by the kernel for every look.
 ///
 /// `None` without `/proc`.
 pub fn held_bytes() -> Option<u64> {
-    parse_statm(&fs::read_to_string("/proc/self/statm").ok()?, rustix::param::page_size() as u64)
-}
-
-/// `size resident shared text lib data dirty`, in pages (proc_pid_statm(5)).
-fn parse_statm(text: &str, page_bytes: u64) -> Option<u64> {
-    let mut pages = text.split_ascii_whitespace().skip(1).map(|word| word.parse::<u64>().ok());
-    let (resident, shared) = (pages.next()??, pages.next()??);
-    Some(resident.saturating_sub(shared) * page_bytes)
+    parse_line(&fs::read_to_string("/proc/self/status").ok()?, "RssAnon:")
 }
 
 /// Bytes that this process may hold before somebody is killed: the tightest of its cgroups, or the machine itself.
@@ -36,13 +29,13 @@ pub fn limit_bytes() -> Option<u64> {
 
 /// The same with a directory that stands for `/`.
 pub fn limit_bytes_under(root: &Path) -> Option<u64> {
-    let machine = fs::read_to_string(root.join("proc/meminfo")).ok().and_then(|text| parse_total(&text));
+    let machine = fs::read_to_string(root.join("proc/meminfo")).ok().and_then(|text| parse_line(&text, "MemTotal:"));
     [CgroupLimits::read_under(root).memory_bytes, machine].into_iter().flatten().min()
 }
 
 /// `MemTotal:       16303428 kB`
-fn parse_total(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+fn parse_line(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()?.checked_mul(1024)
 }
 
@@ -63,11 +56,12 @@ mod tests {
     use crate::sys::machine::tests::Tree;
 
     #[test]
-    fn pages_of_files_do_not_count() {
-        assert_eq!(parse_statm("5000 900 300 10 0 700 0\n", 4096), Some(600 * 4096));
-        assert_eq!(parse_statm("5000 300 900 10 0 700 0\n", 4096), Some(0));
-        for text in ["", "5000", "5000 900", "5000 x 300", "5000 900 y"] {
-            assert_eq!(parse_statm(text, 4096), None, "{text:?}");
+    fn a_line_is_found_by_its_name() {
+        let text = "VmRSS:\t    5000 kB\nRssAnon:\t     900 kB\nRssFile:\t    4100 kB\n";
+        assert_eq!(parse_line(text, "RssAnon:"), Some(900 << 10));
+        for text in ["", "RssAnon:", "RssAnon: 5 MB", "RssAnon: x kB", "Rss: 5 kB", "RssAnon: 99999999999999999999 kB"]
+        {
+            assert_eq!(parse_line(text, "RssAnon:"), None, "{text:?}");
         }
     }
 

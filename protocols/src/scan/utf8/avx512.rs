@@ -10,6 +10,8 @@ const WIDTH: usize = 64;
 /// Blocks in one step: they are loaded before any is stored, and share the question whether all is ASCII.
 const BLOCKS: usize = 4;
 const STEP: usize = BLOCKS * WIDTH;
+/// From this many bytes on it is worth a piece of a block to begin the others where lines of the cache begin.
+const ALIGNED_MIN: usize = 3 * STEP;
 
 /// A first byte that nothing makes valid; any byte.
 const NEVER: u8 = 1 << 0;
@@ -23,14 +25,17 @@ const SURROGATE: u8 = 1 << 3;
 const OVERLONG_4: u8 = 1 << 4;
 /// F4; what is too high behind it.
 const TOO_LARGE: u8 = 1 << 5;
+/// A byte that is no first one of several, or FF; FC to FF.
+const LAST_BYTES: u8 = 1 << 6;
 /// A byte that is no first one of several; a continuation. Right where a third or fourth byte is due, and only there.
 const CONTINUED: u8 = 1 << 7;
 
-/// The first bytes, C0 to FF.
+/// The first of two bytes, by the lower six bits: C0 to FE, and then all others. FF is among these, for it is found as the
+/// second byte, by [`LAST_BYTES`].
 static FIRST: [u8; 64] = {
     let mut table = [TOO_SHORT; 64];
     let mut low = 0;
-    while low < 64 {
+    while low < 63 {
         table[low] |= match 0xc0 + low as u8 {
             0xc0 | 0xc1 | 0xf5..=0xff => NEVER,
             0xe0 => OVERLONG_3,
@@ -41,20 +46,23 @@ static FIRST: [u8; 64] = {
         };
         low += 1;
     }
+    table[63] = CONTINUED | LAST_BYTES;
     table
 };
 
-/// The continuations, 80 to BF.
+/// The second of two bytes, by the upper six bits.
 static SECOND: [u8; 64] = {
-    let mut table = [NEVER | CONTINUED; 64];
-    let mut low = 0;
-    while low < 64 {
-        table[low] |= match 0x80 + low as u8 {
-            0x80..=0x8f => OVERLONG_3 | OVERLONG_4,
-            0x90..=0x9f => OVERLONG_3 | TOO_LARGE,
-            _ => SURROGATE | TOO_LARGE,
+    let mut table = [NEVER; 64];
+    let mut high = 0;
+    while high < 64 {
+        table[high] |= match (high as u8) << 2 {
+            0x80..=0x8f => CONTINUED | OVERLONG_3 | OVERLONG_4,
+            0x90..=0x9f => CONTINUED | OVERLONG_3 | TOO_LARGE,
+            0xa0..=0xbf => CONTINUED | SURROGATE | TOO_LARGE,
+            0xfc.. => TOO_SHORT | LAST_BYTES,
+            _ => TOO_SHORT,
         };
-        low += 1;
+        high += 1;
     }
     table
 };
@@ -66,6 +74,17 @@ static CLOSED: [u8; 64] = {
     most
 };
 
+/// The number of each place.
+static PLACES: [u8; 64] = {
+    let mut places = [0; 64];
+    let mut place = 0;
+    while place < 64 {
+        places[place] = place as u8;
+        place += 1;
+    }
+    places
+};
+
 /// What the ternary operation makes of each of the eight combinations of three bits: `a | b | c`.
 const OR: i32 = 0b1111_1110;
 /// `(a | b) & c`.
@@ -75,17 +94,25 @@ const AND_THEN_XOR: i32 = 0b0110_1010;
 
 /// See `Kernel::unmask`.
 ///
+/// Blocks of longer ones begin where lines of the cache do: behind a frame header nothing lies so by itself, and loads and stores across
+/// two lines take twice as long.
+///
 /// What is unmasked is stored one step later: so the bytes before a block are still to be had as they came, which costs
 /// loads and spares permutations, of which the processor does fewer at a time.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-pub(super) fn unmask(bytes: &mut [u8], key: [u8; 4], before: [u8; 4]) -> bool {
+pub(super) fn unmask(bytes: &mut [u8], mut key: [u8; 4], before: [u8; 4]) -> bool {
+    let mut judge = Judge::new(before);
+    let head = if bytes.len() < ALIGNED_MIN { 0 } else { bytes.as_ptr().align_offset(WIDTH) };
+    let (head, bytes) = bytes.split_at_mut(head);
+    judge.unmask_piece(head, splat(key));
+    key.rotate_left(head.len() % 4);
+
     // By how many places the bytes are turned that are to be XORed with it.
     let masks = [0, 1, 2, 3].map(|turn| {
         let mut key = key;
         key.rotate_right(turn);
-        _mm512_set1_epi32(i32::from_ne_bytes(key))
+        splat(key)
     });
-    let mut judge = Judge::new(before);
     let whole = bytes.len() / STEP * STEP;
     for start in (0..whole).step_by(STEP) {
         let places = [0, 1, 2, 3].map(|number| start + number * WIDTH);
@@ -119,18 +146,15 @@ pub(super) fn unmask(bytes: &mut [u8], key: [u8; 4], before: [u8; 4]) -> bool {
         store(bytes, whole - WIDTH, judge.last);
     }
     for piece in bytes[whole..].chunks_mut(WIDTH) {
-        let mut padded = [0; WIDTH];
-        padded[..piece.len()].copy_from_slice(piece);
-        let block = _mm512_xor_si512(load(&padded, 0), masks[0]);
-        store(&mut padded, 0, block);
-        piece.copy_from_slice(&padded[..piece.len()]);
-        // What comes out behind the end is nothing.
-        let wrong = Judge::faults(block, behind(judge.last, block));
-        let real = u64::MAX >> (WIDTH - piece.len());
-        judge.faults = _mm512_or_si512(judge.faults, _mm512_maskz_mov_epi8(real, wrong));
-        judge.last = block;
+        judge.unmask_piece(piece, masks[0]);
     }
     _mm512_test_epi8_mask(judge.faults, judge.faults) == 0
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+fn splat(key: [u8; 4]) -> __m512i {
+    _mm512_set1_epi32(i32::from_ne_bytes(key))
 }
 
 #[inline]
@@ -178,6 +202,26 @@ impl Judge {
         Self { last: load(&bytes, 0), faults: _mm512_setzero_si512() }
     }
 
+    /// Unmasks and judges at most one block.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+    fn unmask_piece(&mut self, piece: &mut [u8], mask: __m512i) {
+        assert!(piece.len() <= WIDTH, "a piece is at most one block");
+        let length = piece.len();
+        let real = u64::MAX.checked_shr((WIDTH - length) as u32).unwrap_or(0);
+        // SAFETY: `real` has a bit for each byte of the piece and for no others; what it does not name is not read.
+        let masked = unsafe { _mm512_maskz_loadu_epi8(real, piece.as_ptr().cast()) };
+        let block = _mm512_xor_si512(masked, mask);
+        // SAFETY: as above; what it does not name is not written.
+        unsafe { _mm512_mask_storeu_epi8(piece.as_mut_ptr().cast(), real, block) };
+        // What comes out behind the end is nothing.
+        let wrong = Self::faults(block, behind(self.last, block));
+        self.faults = _mm512_or_si512(self.faults, _mm512_maskz_mov_epi8(real, wrong));
+        // The last 64 bytes until there: of both blocks, from as many places on as the piece has bytes.
+        let places = _mm512_add_epi8(load(&PLACES, 0), _mm512_set1_epi8(length as i8));
+        self.last = _mm512_permutex2var_epi8(self.last, places, block);
+    }
+
     /// ASCII: only a character that has begun before it can be wrong.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
@@ -189,17 +233,13 @@ impl Judge {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
     fn faults(block: __m512i, [one, two, three]: [__m512i; 3]) -> __m512i {
-        // A permutation looks at the lower six bits of a byte. As numbers with a sign, 80 to BF are the lowest.
-        let is_first = _mm512_cmpge_epu8_mask(one, _mm512_set1_epi8(0xc0_u8 as i8));
-        let is_second = _mm512_cmplt_epi8_mask(block, _mm512_set1_epi8(0xc0_u8 as i8));
-        let not_first = _mm512_set1_epi8(CONTINUED as i8);
-        let not_second = _mm512_set1_epi8((NEVER | TOO_SHORT) as i8);
-        let first = _mm512_mask_permutexvar_epi8(not_first, is_first, one, load(&FIRST, 0));
-        let second = _mm512_mask_permutexvar_epi8(not_second, is_second, block, load(&SECOND, 0));
+        // A permutation looks at the lower six bits of a byte: those that were the upper ones, shifted within pairs.
+        let first = _mm512_permutexvar_epi8(_mm512_max_epu8(one, _mm512_set1_epi8(0xbf_u8 as i8)), load(&FIRST, 0));
+        let second = _mm512_permutexvar_epi8(_mm512_srli_epi16::<2>(block), load(&SECOND, 0));
         // The highest bit stands where E0 or more was two places before, or F0 or more three: a continuation is due.
         let third = _mm512_subs_epu8(two, _mm512_set1_epi8(0x60));
         let fourth = _mm512_subs_epu8(three, _mm512_set1_epi8(0x70));
-        let due = _mm512_ternarylogic_epi64::<OR_THEN_AND>(third, fourth, not_first);
+        let due = _mm512_ternarylogic_epi64::<OR_THEN_AND>(third, fourth, _mm512_set1_epi8(CONTINUED as i8));
         _mm512_ternarylogic_epi64::<AND_THEN_XOR>(first, second, due)
     }
 }

@@ -3,7 +3,16 @@
 //! the upper half of the second. Only those of a character's third and fourth byte follow from the bytes two and three
 //! places before.
 //!
-//! It is written once, in words that each instruction set has for its vectors, and compiled for those of 32 and of 16 bytes.
+//! Vectors are of 32 bytes, for AVX2.
+
+use std::arch::x86_64::{
+    __m256i, _mm_loadu_si128, _mm256_alignr_epi8 as shifted, _mm256_and_si256 as and, _mm256_broadcastsi128_si256,
+    _mm256_loadu_si256, _mm256_movemask_epi8 as high_bits, _mm256_or_si256 as or, _mm256_permute2x128_si256,
+    _mm256_set1_epi8 as splat, _mm256_set1_epi32, _mm256_shuffle_epi8 as look_up, _mm256_srli_epi16 as halved,
+    _mm256_storeu_si256, _mm256_subs_epu8 as less, _mm256_xor_si256 as xor,
+};
+
+use self::table::{CONTINUED, FIRST_HIGH, FIRST_LOW, SECOND_HIGH};
 
 /// What may be wrong with two neighbouring bytes: a bit that all three tables have is a fault.
 mod table {
@@ -60,194 +69,131 @@ mod table {
     };
 }
 
-/// The kernel in the words of one instruction set.
-macro_rules! kernel {
-    ($features:literal, $WIDTH:literal, $Vector:ident, $(use $theirs:ident as $ours:ident;)*) => {
-        use std::arch::x86_64::{$Vector, $($theirs as $ours),*};
+const WIDTH: usize = 32;
 
-        const WIDTH: usize = $WIDTH;
-
-        /// See `Kernel::unmask`.
-        #[target_feature(enable = $features)]
-        pub(in super::super) fn unmask(bytes: &mut [u8], key: [u8; 4], before: [u8; 4]) -> bool {
-            let mask = splat_key(i32::from_ne_bytes(key));
-            let mut judge = Judge::new(before);
-            let (vectors, rest) = bytes.as_chunks_mut::<WIDTH>();
-            let (steps, vectors) = vectors.as_chunks_mut::<2>();
-            for [one, other] in steps {
-                let pair = [xor(load(one), mask), xor(load(other), mask)];
-                store(one, pair[0]);
-                store(other, pair[1]);
-                if high_bits(or(pair[0], pair[1])) == 0 {
-                    judge.look_at_ascii(pair[1]);
-                } else {
-                    judge.look(pair[0]);
-                    judge.look(pair[1]);
-                }
-            }
-            for place in vectors {
-                let vector = xor(load(place), mask);
-                store(place, vector);
-                judge.look(vector);
-            }
-            if !rest.is_empty() {
-                let mut padded = [0; WIDTH];
-                padded[..rest.len()].copy_from_slice(rest);
-                let vector = xor(load(&padded), mask);
-                store(&mut padded, vector);
-                rest.copy_from_slice(&padded[..rest.len()]);
-                // What comes out behind the end is nothing.
-                let mut real = [0; WIDTH];
-                real[..rest.len()].fill(0xff);
-                let faults = std::mem::replace(&mut judge.faults, splat(0));
-                judge.look(vector);
-                judge.faults = or(faults, and(judge.faults, load(&real)));
-            }
-            judge.is_good()
+/// See `Kernel::unmask`.
+#[target_feature(enable = "avx2")]
+pub(super) fn unmask(bytes: &mut [u8], key: [u8; 4], before: [u8; 4]) -> bool {
+    let mask = _mm256_set1_epi32(i32::from_ne_bytes(key));
+    let mut judge = Judge::new(before);
+    let (vectors, rest) = bytes.as_chunks_mut::<WIDTH>();
+    let (steps, vectors) = vectors.as_chunks_mut::<2>();
+    for [one, other] in steps {
+        let pair = [xor(load(one), mask), xor(load(other), mask)];
+        store(one, pair[0]);
+        store(other, pair[1]);
+        if high_bits(or(pair[0], pair[1])) == 0 {
+            judge.look_at_ascii(pair[1]);
+        } else {
+            judge.look(pair[0]);
+            judge.look(pair[1]);
         }
-
-        #[inline]
-        #[target_feature(enable = $features)]
-        fn load(bytes: &[u8; WIDTH]) -> $Vector {
-            // SAFETY: the reference is to exactly the bytes that are read, and the load asks for no alignment.
-            unsafe { load_unaligned(bytes.as_ptr().cast()) }
-        }
-
-        #[inline]
-        #[target_feature(enable = $features)]
-        fn store(place: &mut [u8; WIDTH], vector: $Vector) {
-            // SAFETY: the reference is to exactly the bytes that are written, and the store asks for no alignment.
-            unsafe { store_unaligned(place.as_mut_ptr().cast(), vector) }
-        }
-
-        /// Looks at one vector after the other.
-        struct Judge {
-            /// The vector before.
-            last: $Vector,
-            /// Bits for what was wrong.
-            faults: $Vector,
-        }
-
-        impl Judge {
-            #[inline]
-            #[target_feature(enable = $features)]
-            fn new(before: [u8; 4]) -> Self {
-                let mut bytes = [0; WIDTH];
-                bytes[WIDTH - 4..].copy_from_slice(&before);
-                Self { last: load(&bytes), faults: splat(0) }
-            }
-
-            /// ASCII: only a character that has begun before it can be wrong.
-            #[inline]
-            #[target_feature(enable = $features)]
-            fn look_at_ascii(&mut self, vector: $Vector) {
-                const CLOSED: [u8; WIDTH] = {
-                    let mut most = [0xff; WIDTH];
-                    (most[WIDTH - 3], most[WIDTH - 2], most[WIDTH - 1]) = (0xef, 0xdf, 0xbf);
-                    most
-                };
-                self.faults = or(self.faults, less(self.last, load(&CLOSED)));
-                self.last = vector;
-            }
-
-            #[inline]
-            #[target_feature(enable = $features)]
-            fn look(&mut self, vector: $Vector) {
-                let half = splat(0x0f);
-                let across = across(self.last, vector);
-                // The bytes one, two and three places before each byte.
-                let one = shifted::<15>(vector, across);
-                let two = shifted::<14>(vector, across);
-                let three = shifted::<13>(vector, across);
-                let first_high = look_up(table(&FIRST_HIGH), and(halved::<4>(one), half));
-                let first_low = look_up(table(&FIRST_LOW), and(one, half));
-                let second_high = look_up(table(&SECOND_HIGH), and(halved::<4>(vector), half));
-                let pair = and(and(first_high, first_low), second_high);
-                // The highest bit stands where E0 or more was two places before, or F0 or more three: a continuation
-                // is due.
-                let third = less(two, splat(0x60));
-                let fourth = less(three, splat(0x70));
-                let due = and(or(third, fourth), splat(CONTINUED as i8));
-                self.faults = or(self.faults, xor(pair, due));
-                self.last = vector;
-            }
-
-            #[inline]
-            #[target_feature(enable = $features)]
-            fn is_good(&self) -> bool {
-                // Only from nothing nothing is taken, so that the highest bit stays.
-                high_bits(less(splat(0x80_u8 as i8), self.faults)).count_ones() as usize == WIDTH
-            }
-        }
-    };
+    }
+    for place in vectors {
+        let vector = xor(load(place), mask);
+        store(place, vector);
+        judge.look(vector);
+    }
+    if !rest.is_empty() {
+        let mut padded = [0; WIDTH];
+        padded[..rest.len()].copy_from_slice(rest);
+        let vector = xor(load(&padded), mask);
+        store(&mut padded, vector);
+        rest.copy_from_slice(&padded[..rest.len()]);
+        // What comes out behind the end is nothing.
+        let mut real = [0; WIDTH];
+        real[..rest.len()].fill(0xff);
+        let faults = std::mem::replace(&mut judge.faults, splat(0));
+        judge.look(vector);
+        judge.faults = or(faults, and(judge.faults, load(&real)));
+    }
+    judge.is_good()
 }
 
-/// Vectors of 32 bytes.
-pub(super) mod avx2 {
-    use std::arch::x86_64::{_mm_loadu_si128, _mm256_broadcastsi128_si256, _mm256_permute2x128_si256};
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load(bytes: &[u8; WIDTH]) -> __m256i {
+    // SAFETY: the reference is to exactly the bytes that are read, and the load asks for no alignment.
+    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+}
 
-    use super::table::{CONTINUED, FIRST_HIGH, FIRST_LOW, SECOND_HIGH};
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store(place: &mut [u8; WIDTH], vector: __m256i) {
+    // SAFETY: the reference is to exactly the bytes that are written, and the store asks for no alignment.
+    unsafe { _mm256_storeu_si256(place.as_mut_ptr().cast(), vector) }
+}
 
-    kernel! {
-        "avx2", 32, __m256i,
-        use _mm256_loadu_si256 as load_unaligned;
-        use _mm256_storeu_si256 as store_unaligned;
-        use _mm256_set1_epi8 as splat;
-        use _mm256_set1_epi32 as splat_key;
-        use _mm256_xor_si256 as xor;
-        use _mm256_and_si256 as and;
-        use _mm256_or_si256 as or;
-        use _mm256_subs_epu8 as less;
-        use _mm256_srli_epi16 as halved;
-        use _mm256_shuffle_epi8 as look_up;
-        use _mm256_alignr_epi8 as shifted;
-        use _mm256_movemask_epi8 as high_bits;
+/// Looks at one vector after the other.
+struct Judge {
+    /// The vector before.
+    last: __m256i,
+    /// Bits for what was wrong.
+    faults: __m256i,
+}
+
+impl Judge {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn new(before: [u8; 4]) -> Self {
+        let mut bytes = [0; WIDTH];
+        bytes[WIDTH - 4..].copy_from_slice(&before);
+        Self { last: load(&bytes), faults: splat(0) }
+    }
+
+    /// ASCII: only a character that has begun before it can be wrong.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn look_at_ascii(&mut self, vector: __m256i) {
+        const CLOSED: [u8; WIDTH] = {
+            let mut most = [0xff; WIDTH];
+            (most[WIDTH - 3], most[WIDTH - 2], most[WIDTH - 1]) = (0xef, 0xdf, 0xbf);
+            most
+        };
+        self.faults = or(self.faults, less(self.last, load(&CLOSED)));
+        self.last = vector;
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn table(table: &[u8; 16]) -> __m256i {
-        // SAFETY: the reference is to exactly the 16 bytes that are read, and the load asks for no alignment.
-        _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(table.as_ptr().cast()) })
+    fn look(&mut self, vector: __m256i) {
+        let half = splat(0x0f);
+        let across = across(self.last, vector);
+        // The bytes one, two and three places before each byte.
+        let one = shifted::<15>(vector, across);
+        let two = shifted::<14>(vector, across);
+        let three = shifted::<13>(vector, across);
+        let first_high = look_up(table(&FIRST_HIGH), and(halved::<4>(one), half));
+        let first_low = look_up(table(&FIRST_LOW), and(one, half));
+        let second_high = look_up(table(&SECOND_HIGH), and(halved::<4>(vector), half));
+        let pair = and(and(first_high, first_low), second_high);
+        // The highest bit stands where E0 or more was two places before, or F0 or more three: a continuation
+        // is due.
+        let third = less(two, splat(0x60));
+        let fourth = less(three, splat(0x70));
+        let due = and(or(third, fourth), splat(CONTINUED as i8));
+        self.faults = or(self.faults, xor(pair, due));
+        self.last = vector;
     }
 
-    /// The 16 bytes before each half of `vector`: bytes are shifted within halves only.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn across(last: __m256i, vector: __m256i) -> __m256i {
-        _mm256_permute2x128_si256::<0x21>(last, vector)
+    fn is_good(&self) -> bool {
+        // Only from nothing nothing is taken, so that the highest bit stays.
+        high_bits(less(splat(0x80_u8 as i8), self.faults)).count_ones() as usize == WIDTH
     }
 }
 
-/// Vectors of 16 bytes.
-pub(super) mod ssse3 {
-    use super::table::{CONTINUED, FIRST_HIGH, FIRST_LOW, SECOND_HIGH};
+#[inline]
+#[target_feature(enable = "avx2")]
+fn table(table: &[u8; 16]) -> __m256i {
+    // SAFETY: the reference is to exactly the 16 bytes that are read, and the load asks for no alignment.
+    _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(table.as_ptr().cast()) })
+}
 
-    kernel! {
-        "ssse3", 16, __m128i,
-        use _mm_loadu_si128 as load_unaligned;
-        use _mm_storeu_si128 as store_unaligned;
-        use _mm_set1_epi8 as splat;
-        use _mm_set1_epi32 as splat_key;
-        use _mm_xor_si128 as xor;
-        use _mm_and_si128 as and;
-        use _mm_or_si128 as or;
-        use _mm_subs_epu8 as less;
-        use _mm_srli_epi16 as halved;
-        use _mm_shuffle_epi8 as look_up;
-        use _mm_alignr_epi8 as shifted;
-        use _mm_movemask_epi8 as high_bits;
-    }
-
-    #[inline]
-    #[target_feature(enable = "ssse3")]
-    fn table(table: &[u8; 16]) -> __m128i {
-        load(table)
-    }
-
-    #[inline]
-    #[target_feature(enable = "ssse3")]
-    fn across(last: __m128i, _: __m128i) -> __m128i {
-        last
-    }
+/// The 16 bytes before each half of `vector`: bytes are shifted within halves only.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn across(last: __m256i, vector: __m256i) -> __m256i {
+    _mm256_permute2x128_si256::<0x21>(last, vector)
 }
