@@ -98,6 +98,14 @@ fn f_04_continuation_flood() {
     assert_eq!(talk.connection.poll_timeout(), Some(10_100));
     assert_eq!(talk.connection.handle_timeout(10_099).map(|event| event.is_none()), Ok(true));
     assert_eq!(talk.connection.handle_timeout(10_100).unwrap_err().reason, Reason::ENHANCE_YOUR_CALM);
+    // It runs from the first byte of the first frame, not from its last one.
+    let mut talk = Talk::new();
+    talk.now = 100;
+    talk.feed(&frame(HEADERS, 0, 1, &filler)[..8_000]).unwrap();
+    talk.now = 9_000;
+    talk.feed(&frame(HEADERS, 0, 1, &filler)[8_000..]).unwrap();
+    assert_eq!(talk.connection.poll_timeout(), Some(10_100));
+    assert_eq!(talk.connection.handle_timeout(10_100).unwrap_err().fault, Fault::Timeout);
 }
 
 #[test]
