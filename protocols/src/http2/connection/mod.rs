@@ -212,6 +212,7 @@ impl Connection {
     /// A connection on which nothing was received yet. The preface is expected, and our SETTINGS are queued.
     #[must_use]
     pub fn new(limits: Http2Limits, now_ms: u64) -> Self {
+        let limits = limits.within_reach();
         let table = limits.table_bytes_max as usize;
         let mut connection = Self {
             reading: Reading::Preface(0),
