@@ -164,6 +164,16 @@ fn r_01_a_head_that_drips_is_given_up_after_its_grace() {
         }
     }
     assert_eq!(talk.connection.poll_timeout(), Some(10_000));
+    // What was not read for a while, because the answers wait, is not the peer's delay.
+    for bytes in [&whole[..4], &[&begin[..], &more[..59]].concat()] {
+        let mut talk = Talk::new();
+        talk.feed(bytes).unwrap();
+        let due = talk.connection.poll_timeout().unwrap();
+        talk.connection.excuse(due - 1);
+        assert_eq!(talk.connection.poll_timeout(), Some(2 * due - 1));
+        assert!(talk.connection.handle_timeout(due).unwrap().is_none());
+        assert!(talk.connection.handle_timeout(2 * due - 1).is_err());
+    }
     // When it is whole its time is over, and that of the next one begins with its first byte.
     let mut talk = Talk::new();
     talk.feed(&get(1)[..5]).unwrap();
@@ -475,17 +485,17 @@ fn f_07_decoding_work_is_linear() {
         let mut coded = vec![];
         huffman::encode(&vec![b'\n'; length], &mut coded);
         let mut target = vec![0; huffman::decoded_length_max(coded.len())];
-        (0..7)
-            .map(|_| {
-                let begun = Instant::now();
-                for _ in 0..20 {
-                    assert_eq!(huffman::decode(&coded, &mut target), Ok(length));
-                }
-                begun.elapsed()
-            })
-            .min()
-            .unwrap_or(Duration::MAX)
+        let begun = Instant::now();
+        for _ in 0..20 {
+            assert_eq!(huffman::decode(&coded, &mut target), Ok(length));
+        }
+        begun.elapsed()
     };
-    let (short, long) = (time(1_000), time(8_000));
-    assert!(long < short * 8 * 4, "{short:?} for 1,000 and {long:?} for 8,000");
+    // The shortest times count, and on a busy machine it takes more rounds until there are such of both.
+    let (mut short, mut long) = (Duration::MAX, Duration::MAX);
+    let is_linear = (0..200).any(|round| {
+        (short, long) = (short.min(time(1_000)), long.min(time(8_000)));
+        round >= 7 && long < short * 8 * 4
+    });
+    assert!(is_linear, "{short:?} for 1,000 and {long:?} for 8,000");
 }

@@ -101,6 +101,15 @@ impl Connection {
         Some(since + slowly.min(u64::from(limits.header_timeout_ms)))
     }
 
+    /// For a while until `now_ms` nothing was read, because too much output waits: that the frame or block in hand is not
+    /// complete is not the peer's doing. Its time begins anew.
+    pub fn excuse(&mut self, now_ms: u64) {
+        self.partial_ms = now_ms;
+        if let Some(block) = &mut self.block {
+            block.since_ms = now_ms;
+        }
+    }
+
     fn settings_ack_timeout_ms(&self) -> u64 {
         u64::from(self.limits.first_settings_timeout_ms) + u64::from(self.limits.header_timeout_ms)
     }
