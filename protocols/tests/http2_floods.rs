@@ -308,7 +308,7 @@ fn f_16_f_05_a_response_that_stalls_is_reset() {
     for id in [1, 3] {
         let key = talk.key(id);
         talk.connection.send_response(&mut talk.out, key, http::StatusCode::OK, [], false).unwrap();
-        talk.connection.offer(&mut talk.out, key, 100, true).unwrap();
+        talk.connection.offer(&mut talk.out, key, 1_000, true).unwrap();
     }
     while talk.connection.next_data(&mut talk.out, 1000).is_some() {}
     talk.out.clear();
@@ -317,8 +317,11 @@ fn f_16_f_05_a_response_that_stalls_is_reset() {
     assert!(talk.connection.handle_timeout(30_000).unwrap().is_none());
     assert_eq!(talk.connection.poll_timeout(), Some(45_000));
     talk.now = 50_000;
-    talk.feed(&window_update(3, 5)).unwrap();
-    assert_eq!(talk.connection.next_data(&mut talk.out, 1000).unwrap().length, 5);
+    // A few bytes are no progress.
+    talk.feed(&[window_update(1, 63), window_update(3, 64)].concat()).unwrap();
+    for expected in [63, 64] {
+        assert_eq!(talk.connection.next_data(&mut talk.out, 1000).unwrap().length, expected);
+    }
     talk.out.clear();
     let event = talk.connection.handle_timeout(60_000).unwrap().map(|event| talk.tell(event, b""));
     assert_eq!(event, Some(Told::Reset { id: 1, reason: Reason::CANCEL, by_peer: false }));
@@ -334,6 +337,49 @@ fn f_16_f_05_a_response_that_stalls_is_reset() {
     talk.connection.offer(&mut talk.out, key, 100, true).unwrap();
     assert!(talk.connection.handle_timeout(1_000_000).unwrap().is_none());
     assert!(talk.connection.handle_timeout(1_030_000).unwrap().is_some());
+}
+
+/// Only the peer's windows make a response stall: not those in front of it, nor a transport that takes little.
+#[test]
+fn f_16_a_response_that_waits_for_its_turn_does_not_stall() {
+    let open = [settings(&[(4, 0x7fff_ffff)]), window_update(0, 0x7000_0000)].concat();
+    // The connection's window, opened as it is used up, is as good as an open one.
+    for (windows, credit) in [(open, 0), (settings(&[(4, 0x7fff_ffff)]), 16_384)] {
+        let mut talk = Talk::new();
+        talk.feed(&windows).unwrap();
+        talk.feed(&[get(1), get(3)].concat()).unwrap();
+        for id in [1, 3] {
+            let key = talk.key(id);
+            talk.connection.send_response(&mut talk.out, key, http::StatusCode::OK, [], false).unwrap();
+            talk.connection.offer(&mut talk.out, key, 10_000_000, true).unwrap();
+        }
+        for second in 1..300 {
+            talk.now = second * 1_000;
+            let granted = talk.connection.next_data(&mut talk.out, 16_384).map(|grant| grant.stream.id().get());
+            assert_eq!(granted.unwrap_or(1), 1);
+            talk.out.clear();
+            assert!(talk.connection.handle_timeout(talk.now).unwrap().is_none(), "after {second} s");
+            if credit > 0 && granted.is_some() {
+                talk.feed(&window_update(0, credit)).unwrap();
+            }
+        }
+    }
+    // Shut for all and for good it resets all of them.
+    let mut talk = Talk::new();
+    talk.feed(&settings(&[(4, 0x7fff_ffff)])).unwrap();
+    talk.feed(&[get(1), get(3)].concat()).unwrap();
+    for id in [1, 3] {
+        let key = talk.key(id);
+        talk.connection.send_response(&mut talk.out, key, http::StatusCode::OK, [], false).unwrap();
+        talk.connection.offer(&mut talk.out, key, 100_000, true).unwrap();
+    }
+    while talk.connection.next_data(&mut talk.out, 16_384).is_some() {}
+    let mut resets = 0;
+    while let Some(due) = talk.connection.poll_timeout() {
+        assert!(due <= 60_000, "{due}");
+        resets += usize::from(talk.connection.handle_timeout(due).unwrap().is_some());
+    }
+    assert_eq!(resets, 2);
 }
 
 #[test]

@@ -138,6 +138,8 @@ pub struct Connection {
     stall_check_ms: Option<u64>,
     /// Number of that check, from 1 to 254 and around.
     stall_round: u8,
+    /// Something was granted since the last one.
+    has_moved: bool,
 }
 
 /// A header block in more than one frame.
@@ -249,6 +251,7 @@ impl Connection {
             opened_ms: now_ms,
             stall_check_ms: None,
             stall_round: 1,
+            has_moved: false,
             limits,
         };
         connection.queue_settings();
