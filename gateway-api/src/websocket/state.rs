@@ -226,10 +226,10 @@ impl State {
 
     /// The next data, from what waited or out of the input.
     pub(crate) fn next_piece(&mut self, hub: &Hub, options: &Options, now_ms: u64) -> Option<Piece> {
-        match self.ready.take() {
-            Some(piece) => Some(*piece),
-            None => self.advance(hub, options, now_ms),
-        }
+        let Some(piece) = self.ready.take() else { return self.advance(hub, options, now_ms) };
+        // As long as it waited nothing more was read.
+        self.machine.excuse(now_ms);
+        Some(*piece)
     }
 
     /// The usual case by itself: the input begins with a whole message, and nothing is before it. It is still to be taken

@@ -12,7 +12,7 @@ pub enum Cost {
     Refused,
     /// DATA that carries nothing and ends nothing (F-17).
     EmptyData,
-    /// PING, SETTINGS, PRIORITY, PRIORITY_UPDATE, a frame of unknown type, an unwanted frame on a closed stream.
+    /// PING, SETTINGS, GOAWAY, PRIORITY, PRIORITY_UPDATE, a frame of unknown type, an unwanted frame on a closed stream.
     Frame,
     /// A DATA frame of a few bytes because the peer keeps the window tiny (F-15).
     TinyWindow,

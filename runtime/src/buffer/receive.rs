@@ -170,10 +170,13 @@ impl ReceivePool {
     }
 
     /// One more lease on a lent buffer.
+    ///
+    /// # Panics
+    /// When they cannot be counted any more, which only leases that are forgotten come to: the next one would seem alone.
     #[inline]
     pub(super) fn retain(&self, buffer: u16) {
         let count = &self.counts[usize::from(buffer)];
-        count.set(count.get() + 1);
+        count.set(count.get().checked_add(1).expect("fewer than 2^32 leases on a buffer"));
     }
 
     /// One lease less; the last one frees the buffer.
@@ -264,6 +267,17 @@ mod tests {
         drop(copy);
         lease.as_mut_slice().expect("unique now")[0] = b't';
         assert_eq!(&lease[..], b"task");
+    }
+
+    #[test]
+    fn leases_that_are_forgotten_do_not_make_the_count_begin_anew() {
+        let pool = ReceivePool::new(ReceiveConfig { buffer_bytes: 64, buffers: 4 });
+        let lease = filled(&pool, b"counted");
+        let count = pool.counts.iter().find(|count| count.get() == 1).expect("the count of its buffer");
+        // As if they had all been cloned and forgotten, which safe code can do in a minute.
+        count.set(u32::MAX);
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| lease.clone())).is_err());
+        count.set(1);
     }
 
     #[test]
