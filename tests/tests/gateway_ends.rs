@@ -1,0 +1,228 @@
+//! How things end: times that run out, handlers that panic as they go, drains beside each other, socket files.
+
+use ringgate::{App, Config, Core, Gateway, Request, Response, RunningGateway, Site, post};
+use ringgate_runtime::{
+    executor::{Executor, ExecutorConfig},
+    net::Address,
+    sys::placement::Placement,
+};
+use ringgate_tests::gateway::{Talk, in_every_world, on_every_driver_with};
+use std::{
+    future::pending,
+    io::{Read, Write},
+    os::unix::net::{UnixListener, UnixStream},
+    path::{Path, PathBuf},
+    task::Poll,
+    time::Duration,
+};
+
+/// Panics when it is dropped, unless something panics already.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "a drop that panics");
+    }
+}
+
+/// A body whose drop panics.
+fn bomb_body() -> Response {
+    struct Body(Bomb, bool);
+    impl futures_core::Stream for Body {
+        type Item = Result<&'static str, std::io::Error>;
+        fn poll_next(mut self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> Poll<Option<Self::Item>> {
+            Poll::Ready(std::mem::take(&mut self.1).then_some(Ok("half")))
+        }
+    }
+    Response::stream(Body(Bomb, true))
+}
+
+fn app(_: &Core) -> App {
+    App::new()
+        .route("/now", |_: &Request| "now")
+        .route("/forever", async |_: Request| pending::<&'static str>().await)
+        .route("/bomb", async |_: Request| {
+            let _bomb = Bomb;
+            pending::<&'static str>().await
+        })
+        .route("/bomb-body", |_: &Request| bomb_body())
+        .route("/bomb-status", |_: &Request| bomb_body().status(http::StatusCode::NO_CONTENT))
+        .route(
+            "/collect",
+            post(async |mut request: Request| {
+                let _bomb = Bomb;
+                let body = request.body_mut().collect().await;
+                pending::<()>().await;
+                body
+            }),
+        )
+}
+
+#[test]
+fn r_04_a_preface_that_does_not_end_is_counted_once() {
+    let configure = |config: &mut Config| config.timeouts.header_timeout_ms = 150;
+    in_every_world(
+        app,
+        configure,
+        |_| {},
+        |server| {
+            for (number, begun) in ["P", "PRI * HT", "PO"].into_iter().enumerate() {
+                let mut client = server.connect();
+                client.wire.say(begun.as_bytes());
+                assert_eq!(client.answer(false).status, 408, "{begun}");
+                assert!(client.is_over());
+                assert_eq!(server.count("timeouts_header"), number as u64 + 1, "{begun}");
+            }
+        },
+    );
+}
+
+#[test]
+fn a_handler_that_panics_when_it_is_cancelled_costs_no_answer() {
+    let configure = |config: &mut Config| config.timeouts.request_timeout_ms = 150;
+    on_every_driver_with(app, configure, |server| {
+        for (protocol, mut client) in server.tongues() {
+            assert_eq!(client.get("/bomb").status, 503, "{protocol}");
+        }
+        for (protocol, mut client) in server.tongues() {
+            assert_eq!(client.post("/collect", b"abc").status, 503, "{protocol}");
+        }
+        assert_eq!(server.count("handler_panics"), 4);
+        assert_eq!(server.runtime_count("panics"), 0);
+    });
+}
+
+#[test]
+fn a_body_that_panics_when_it_is_dropped_costs_no_other_stream() {
+    on_every_driver_with(
+        app,
+        |_| {},
+        |server| {
+            for head in ["HEAD /bomb-body HTTP/1.1", "GET /bomb-status HTTP/1.1", "GET /bomb-body HTTP/1.1"] {
+                let mut client = server.connect_http2();
+                let waiting = client.begin("/forever");
+                let answer = client.ask(head);
+                assert!(matches!(answer.status, 200 | 204), "{head}");
+                assert_eq!(client.get("/now").text(), "now", "{head}");
+                client.reset(waiting, 8);
+            }
+            for head in ["GET /bomb-status HTTP/1.1", "GET /bomb-body HTTP/1.1"] {
+                let mut client = server.connect();
+                let answer = client.ask(head);
+                assert!(matches!(answer.status, 200 | 204), "{head}");
+                assert_eq!(client.get("/now").text(), "now", "{head}");
+            }
+        },
+    );
+}
+
+#[test]
+fn drains_beside_each_other_end_together() {
+    let mut executor = Executor::new(ExecutorConfig::default()).unwrap();
+    let handle = executor.handle();
+    let site = Site::new(&handle, Config::default(), |_| {
+        App::new().route("/slow", async |request: Request| {
+            request.handle().sleep(Duration::from_millis(100)).await;
+            "slow"
+        })
+    });
+    executor.block_on(async {
+        let address = site.listen(&"127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut client = handle.connect(&address).await.unwrap();
+        let request = b"GET /slow HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".to_vec();
+        client.send(ringgate_runtime::buffer::SendBuf::from_vec(request)).await.unwrap();
+        while site.connections() == 0 {
+            handle.sleep(Duration::from_millis(1)).await;
+        }
+        handle.sleep(Duration::from_millis(20)).await;
+        let begun = handle.now();
+        let drains: Vec<_> = (0..3)
+            .map(|_| {
+                let site = site.clone();
+                handle.spawn("drain", async move { site.drain(Duration::from_secs(5)).await })
+            })
+            .collect();
+        let reader = handle.spawn("reader", async move { while !client.recv().await.unwrap().is_empty() {} });
+        for drain in drains {
+            let report = drain.await.unwrap();
+            assert_eq!((report.open, report.cut), (1, 0));
+        }
+        reader.await.unwrap();
+        assert!(handle.now().since(begun) < Duration::from_secs(4), "nobody waits for the deadline");
+    });
+}
+
+fn start(configure: impl FnOnce(Gateway) -> Gateway) -> std::io::Result<RunningGateway> {
+    configure(Gateway::builder(app).cores(Placement::Unpinned { count: 1 })).start()
+}
+
+fn is_served(path: &Path) -> bool {
+    let Ok(mut client) = UnixStream::connect(path) else { return false };
+    client.write_all(b"GET /now HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    answer.ends_with("now")
+}
+
+fn socket_path(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("ringgate-ends-{}-{name}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    path
+}
+
+#[test]
+fn a_gateway_takes_away_its_own_socket_file_only() {
+    // One that is told to stop while a client is still at it, and its successor, which comes before it has ended.
+    let path = socket_path("successor");
+    let address = Address::Unix(path.clone());
+    let first = start(|gateway| gateway.listen(address.clone())).unwrap();
+    assert!(start(|gateway| gateway.listen(address.clone())).is_err(), "somebody listens");
+    let mut client = UnixStream::connect(&path).unwrap();
+    client.write_all(b"GET /forever HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    while first.metrics().get("connections_open") != Some(1) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let stopping = std::thread::spawn(move || first.stop(Duration::from_millis(500)).unwrap());
+    while UnixStream::connect(&path).is_ok() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let second = start(|gateway| gateway.listen(address.clone())).unwrap();
+    assert!(is_served(&path));
+    assert_eq!(stopping.join().unwrap().cut, 1);
+    assert!(is_served(&path), "the successor keeps its file");
+    second.stop(Duration::from_secs(1)).unwrap();
+    assert!(!path.exists());
+
+    // Moved aside while it runs.
+    let first = start(|gateway| gateway.listen(address.clone())).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let second = start(|gateway| gateway.listen(address.clone())).unwrap();
+    first.stop(Duration::from_secs(1)).unwrap();
+    assert!(is_served(&path), "the successor keeps its file");
+    second.stop(Duration::from_secs(1)).unwrap();
+    assert!(!path.exists());
+
+    // One that it was given: whoever gave it goes on with it.
+    let bound = UnixListener::bind(&path).unwrap();
+    for _ in 0..2 {
+        let gateway = start(|gateway| gateway.listen_bound(bound.try_clone().unwrap())).unwrap();
+        assert!(is_served(&path));
+        gateway.stop(Duration::from_secs(1)).unwrap();
+    }
+    assert!(path.exists(), "the file is its giver's");
+    std::fs::remove_file(&path).unwrap();
+
+    // One that could not start.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = Address::Tcp(taken.local_addr().unwrap());
+    assert!(start(|gateway| gateway.listen(address.clone()).listen(taken)).is_err());
+    assert!(!path.exists(), "nothing is left of a start that failed");
+}
+
+#[test]
+fn a_drain_without_a_deadline_is_a_drain() {
+    for _ in 0..20 {
+        let gateway = start(|gateway| gateway.listen("127.0.0.1:0".parse().unwrap())).unwrap();
+        assert_eq!(gateway.stop(Duration::MAX).unwrap().cut, 0);
+    }
+}
