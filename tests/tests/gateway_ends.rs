@@ -6,10 +6,11 @@ use ringgate_runtime::{
     net::Address,
     sys::placement::Placement,
 };
-use ringgate_tests::gateway::{Talk, in_every_world, on_every_driver_with};
+use ringgate_tests::gateway::{Client, Talk, drivers, in_every_world, on_every_driver_with};
 use std::{
     future::pending,
     io::{Read, Write},
+    net::{TcpListener, TcpStream},
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
     task::Poll,
@@ -41,6 +42,18 @@ fn app(_: &Core) -> App {
     App::new()
         .route("/now", |_: &Request| "now")
         .route("/forever", async |_: Request| pending::<&'static str>().await)
+        .route("/announcements", async |request: Request| {
+            let (core, handle) = (request.core().clone(), request.handle().clone());
+            drop(request);
+            while !core.is_draining() {
+                handle.sleep(Duration::from_millis(1)).await;
+            }
+            let topic = core.topic("news");
+            for number in 0..1_000 {
+                topic.publish(format!("{number}")).await;
+            }
+            "announced"
+        })
         .route("/bomb", async |_: Request| {
             let _bomb = Bomb;
             pending::<&'static str>().await
@@ -213,10 +226,56 @@ fn a_gateway_takes_away_its_own_socket_file_only() {
     std::fs::remove_file(&path).unwrap();
 
     // One that could not start.
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = Address::Tcp(taken.local_addr().unwrap());
     assert!(start(|gateway| gateway.listen(address.clone()).listen(taken)).is_err());
     assert!(!path.exists(), "nothing is left of a start that failed");
+}
+
+#[test]
+fn who_publishes_during_a_drain_is_not_held_up() {
+    let gateway =
+        start(|gateway| gateway.cores(Placement::Unpinned { count: 2 }).listen("127.0.0.1:0".parse().unwrap()));
+    let gateway = gateway.unwrap();
+    let address = gateway.addresses()[0].to_string();
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let mut client = TcpStream::connect(&address).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            client.write_all(b"GET /announcements HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+            client
+        })
+        .collect();
+    while gateway.metrics().get("connections_open") != Some(8) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // Their requests are here by then; if not, they are closed as idle, which the answers would show.
+    std::thread::sleep(Duration::from_millis(100));
+    let report = gateway.stop(Duration::from_secs(5)).unwrap();
+    assert_eq!((report.open, report.cut), (8, 0));
+    for mut client in clients {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("announced"), "{answer}");
+    }
+}
+
+#[test]
+fn a_socket_that_does_not_block_is_taken_over_like_any_other() {
+    for driver in drivers() {
+        let bound = TcpListener::bind("127.0.0.1:0").unwrap();
+        bound.set_nonblocking(true).unwrap();
+        let address = bound.local_addr().unwrap();
+        let gateway = start(|gateway| gateway.driver(driver).listen_bound(bound)).unwrap();
+        for _ in 0..3 {
+            assert_eq!(Client::new(TcpStream::connect(address).unwrap()).get("/now").text(), "now");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let turns = gateway.metrics().render();
+        let turns = turns.lines().find_map(|line| line.strip_prefix("ringgate_runtime_turns{core=\"0\"} ")).unwrap();
+        assert!(turns.parse::<u64>().unwrap() < 1_000, "{driver:?}: {turns} turns");
+        gateway.stop(Duration::from_secs(1)).unwrap();
+    }
 }
 
 #[test]
