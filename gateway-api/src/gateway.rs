@@ -453,8 +453,9 @@ impl RunningGateway {
         let files = std::mem::take(&mut self.shared.plan.lock().unwrap_or_else(PoisonError::into_inner).files);
         drop(files);
         pool.stop();
-        let reports = pool.join()?;
+        let reports = pool.join();
         self.shared.crew.shutdown(begun + deadline.min(Duration::from_secs(86_400)));
+        let reports = reports?;
         let open = reports.iter().map(|report| report.open).sum();
         let cut = reports.iter().map(|report| report.cut).sum();
         Ok(DrainReport { open, cut, took: begun.elapsed() })

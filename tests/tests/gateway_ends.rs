@@ -1,6 +1,6 @@
 //! How things end: times that run out, handlers that panic as they go, drains beside each other, socket files.
 
-use ringgate::{App, Config, Core, Gateway, Request, Response, RunningGateway, Site, post};
+use ringgate::{App, Config, Core, Gateway, Request, Response, RunningGateway, Site, blocking, post};
 use ringgate_runtime::{
     executor::{Executor, ExecutorConfig},
     net::Address,
@@ -13,6 +13,10 @@ use std::{
     net::{TcpListener, TcpStream},
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
+    sync::{
+        Mutex,
+        mpsc::{Sender, channel},
+    },
     task::Poll,
     time::Duration,
 };
@@ -25,6 +29,9 @@ impl Drop for Bomb {
         assert!(std::thread::panicking(), "a drop that panics");
     }
 }
+
+/// Where `/kept` sends its requests.
+static KEPT: Mutex<Option<Sender<blocking::Request>>> = Mutex::new(None);
 
 /// A body whose drop panics.
 fn bomb_body() -> Response {
@@ -42,6 +49,11 @@ fn app(_: &Core) -> App {
     App::new()
         .route("/now", |_: &Request| "now")
         .route("/forever", async |_: Request| pending::<&'static str>().await)
+        .route("/kept", |request: blocking::Request| {
+            let kept = KEPT.lock().unwrap().clone();
+            kept.unwrap().send(request).unwrap();
+            "kept"
+        })
         .route("/announcements", async |request: Request| {
             let (core, handle) = (request.core().clone(), request.handle().clone());
             drop(request);
@@ -257,6 +269,37 @@ fn who_publishes_during_a_drain_is_not_held_up() {
         let mut answer = String::new();
         client.read_to_string(&mut answer).unwrap();
         assert!(answer.ends_with("announced"), "{answer}");
+    }
+}
+
+#[test]
+fn a_thread_may_ask_a_request_whose_gateway_has_ended() {
+    let (sender, kept) = channel();
+    *KEPT.lock().unwrap() = Some(sender);
+    for driver in drivers() {
+        for is_asked_before in [true, false] {
+            let gateway = start(|gateway| gateway.driver(driver).listen("127.0.0.1:0".parse().unwrap())).unwrap();
+            let address = gateway.addresses()[0].to_string();
+            let mut client = TcpStream::connect(&address).unwrap();
+            client.write_all(b"POST /kept HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nabc").unwrap();
+            let mut request = kept.recv_timeout(Duration::from_secs(10)).unwrap();
+            if is_asked_before {
+                assert!(!request.core().is_draining());
+            }
+            gateway.stop(Duration::from_millis(20)).unwrap();
+            let (done, is_done) = channel();
+            let thread = std::thread::spawn(move || {
+                let topic = request.core().topic("news");
+                assert_eq!((topic.publish("news"), topic.subscribers()), (0, 0));
+                assert!(request.core().is_draining());
+                let _ = (request.push("/now"), request.early_hints([]));
+                while request.body_mut().next().is_some_and(|piece| piece.is_ok()) {}
+                drop(request);
+                done.send(()).unwrap();
+            });
+            is_done.recv_timeout(Duration::from_secs(10)).expect("nothing waits for what has ended");
+            thread.join().unwrap();
+        }
     }
 }
 
