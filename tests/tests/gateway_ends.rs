@@ -1,12 +1,16 @@
 //! How things end: times that run out, handlers that panic as they go, drains beside each other, socket files.
 
-use ringgate::{App, Config, Core, Gateway, Request, Response, RunningGateway, Site, blocking, post};
+use ringgate::{
+    App, Config, Core, Gateway, Request, Response, RunningGateway, Site, blocking, post, websocket::WebSocket,
+};
 use ringgate_runtime::{
+    driver::sim::SimConfig,
     executor::{Executor, ExecutorConfig},
     net::Address,
     sys::placement::Placement,
 };
 use ringgate_tests::gateway::{Client, Talk, drivers, in_every_world, on_every_driver_with};
+use ringgate_tests::websocket::opening;
 use std::{
     future::pending,
     io::{Read, Write},
@@ -175,6 +179,47 @@ fn drains_beside_each_other_end_together() {
         reader.await.unwrap();
         assert!(handle.now().since(begun) < Duration::from_secs(4), "nobody waits for the deadline");
     });
+}
+
+#[test]
+fn a_connection_that_goes_on_in_another_task_keeps_its_time() {
+    for (is_websocket, says) in [(true, &b"\x89"[..]), (false, b"")] {
+        let (mut executor, net) = Executor::simulated(ExecutorConfig::default(), SimConfig::new(1));
+        let handle = executor.handle();
+        let site = Site::new(&handle, Config::default(), |_| {
+            App::new()
+                .route("/now", |_: &Request| "now")
+                .route("/ws", async |mut socket: WebSocket| while let Some(Ok(_)) = socket.recv().await {})
+        });
+        let address: Address = "192.0.2.1:80".parse().unwrap();
+        let listener = handle.listen(&address).unwrap();
+        let peer = net.connect(&address).unwrap();
+        executor.block_on(async {
+            let stream = listener.accept().await.unwrap();
+            let mut connection = Box::pin(async move { site.serve(stream, None, None).await });
+            match is_websocket {
+                true => peer.write(opening("/ws", "").as_bytes()),
+                false => peer.write(b"GET /now HTTP/1.1\r\nhost: a\r\n\r\n"),
+            }
+            // Here it is answered, and begins to wait; then its task is over, and another one goes on with it.
+            let deadline = handle.now() + Duration::from_secs(1);
+            let mut alarm = handle.sleep_until(deadline);
+            let task = handle.spawn("one", async move {
+                std::future::poll_fn(|cx| {
+                    assert!(connection.as_mut().poll(cx).is_pending());
+                    std::pin::Pin::new(&mut alarm).poll(cx)
+                })
+                .await;
+                connection
+            });
+            let connection = task.await.unwrap();
+            assert!(peer.read().starts_with(b"HTTP/1.1 "));
+            let other = handle.spawn("other", connection);
+            handle.sleep(Duration::from_secs(200)).await;
+            assert!(other.is_finished(), "a peer that is silent is not waited for");
+            assert!(peer.read().starts_with(says));
+        });
+    }
 }
 
 fn start(configure: impl FnOnce(Gateway) -> Gateway) -> std::io::Result<RunningGateway> {
