@@ -13,7 +13,12 @@ use http::{
 };
 use ringgate_protocols::http::length::parse_content_length;
 use ringgate_runtime::buffer::Piece;
-use std::{fmt, io, pin::Pin, task::Poll};
+use std::{
+    fmt, io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::Poll,
+};
 
 /// A response. Made by a handler, or out of whatever a handler returns ([`IntoResponse`]).
 ///
@@ -179,7 +184,7 @@ impl Response {
         S: Stream<Item = Result<C, E>> + 'static,
         C: Into<Chunk>,
     {
-        let chunks: ChunkStream = Box::pin(Chunks { inner: Box::pin(chunks) });
+        let chunks: ChunkStream = Box::pin(Chunks { inner: Some(Box::pin(chunks)) });
         Self::of(Payload::Stream { chunks, length: None }, BYTES)
     }
 
@@ -360,7 +365,20 @@ impl From<InvalidHeaderValue> for InvalidField {
 
 /// A stream whose pieces are made into [`Chunk`]s and whose errors all mean the same: broken off.
 struct Chunks<S> {
-    inner: Pin<Box<S>>,
+    /// Until it is dropped.
+    inner: Option<Pin<Box<S>>>,
+}
+
+impl<S> Drop for Chunks<S> {
+    fn drop(&mut self) {
+        drop_contained(&mut self.inner);
+    }
+}
+
+/// Drops what a handler has left behind. A panic of that must not cost what goes on beside it: the end of a response, the
+/// other streams of a connection. (The panic hook has told it.)
+pub(crate) fn drop_contained<T>(left: &mut Option<T>) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(left.take())));
 }
 
 impl<S, C, E> Stream for Chunks<S>
@@ -371,7 +389,8 @@ where
     type Item = Result<Chunk, BodyError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Option<Self::Item>> {
-        self.inner
+        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        inner
             .as_mut()
             .poll_next(cx)
             .map(|next| next.map(|piece| piece.map(Into::into).map_err(|_| BodyError::Disconnected)))

@@ -404,7 +404,7 @@ impl Exchange {
     fn break_off<S: ByteStream>(&mut self, wire: &mut Wire<S>, machine: &mut Connection, end: End) -> Option<Then> {
         let core = wire.core().clone();
         let is_answered = !self.begun.is_pending();
-        self.begun.forget();
+        wire.table.forget(&core, &mut self.begun);
         match end {
             End::Gone => {
                 core.shared.counters.disconnects.up();
