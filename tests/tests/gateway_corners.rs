@@ -2,7 +2,7 @@
 
 use futures_core::Stream;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use ringgate::{App, BodyError, Core, Request, Response, blocking, post};
+use ringgate::{App, BodyError, Core, Middleware, Request, Response, blocking, post, websocket::WebSocket};
 use ringgate_tests::gateway::{
     Asked, Ground, Server, Wire, drivers, http2::code, in_every_world, on_every_driver, on_every_kernel_driver, seeds,
 };
@@ -79,6 +79,12 @@ fn app(_: &Core) -> App {
             Response::text("four").header("transfer-encoding", "chunked").header("content-length", "4")
         })
         .route("/misframed", |_: &Request| Response::text("four").header("content-length", "40"))
+        .route("/empty", |_: &Request| Response::new(StatusCode::OK))
+        .route("/empty-claimed", |request: &Request| {
+            let status = request.query_value("status").map_or(200, |status| status.parse().unwrap());
+            Response::new(StatusCode::from_u16(status).unwrap()).header("content-length", "5")
+        })
+        .route("/misnumbered", |request: &Request| pushed(request, "four").header("content-length", "four"))
         .route("/framed-stream", |request: &Request| {
             pushed(request, "four").header("transfer-encoding", "chunked").header("connection", "keep-alive")
         })
@@ -120,6 +126,16 @@ fn app(_: &Core) -> App {
         })
         .route("/{{literal}}/{id}", |request: &Request| format!("{:?}", request.param("id")))
         .route("/read-on", post(read_on))
+        .mount("/un", App::new().route("/switched", async |_: WebSocket| ()).wrap(Unswitched))
+}
+
+/// Takes away what a switch of protocols needs.
+struct Unswitched;
+
+impl Middleware for Unswitched {
+    fn after(&self, _: &Request, response: &mut Response) {
+        response.remove(&header::UPGRADE);
+    }
 }
 
 const NO_CHANGE: fn(&mut ringgate::Config) = |_| {};
@@ -195,6 +211,46 @@ fn framing_is_the_gateways_business_over_every_protocol() {
         let heard = String::from_utf8(client.rest()).unwrap();
         let body = heard.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         assert!("four".starts_with(body), "{heard}");
+    });
+}
+
+/// RFC 9110 section 8.6: what goes without its body may tell the length that GET would have; nothing else may differ from
+/// its body.
+#[test]
+fn a_length_without_a_body_counts_where_none_belongs_over_every_protocol() {
+    on_every_driver(app, |server| {
+        for (protocol, mut client) in server.tongues() {
+            let mut length = |method: &str, target: &str, status: u16| {
+                let answer = client.ask(&format!("{method} {target} HTTP/1.1"));
+                assert_eq!((answer.status, answer.body.len()), (status, 0), "{protocol} {method} {target}");
+                assert!(answer.fields.iter().filter(|(name, _)| name == "content-length").count() <= 1);
+                answer.field("content-length").map(str::to_owned)
+            };
+            assert_eq!(length("GET", "/empty", 200).as_deref(), Some("0"), "{protocol}");
+            assert_eq!(length("GET", "/empty-claimed", 200).as_deref(), Some("0"), "{protocol}");
+            assert_eq!(length("HEAD", "/empty-claimed", 200).as_deref(), Some("5"), "{protocol}");
+            assert_eq!(length("HEAD", "/empty", 200), None, "{protocol}: it may just not have been made");
+            assert_eq!(length("HEAD", "/misframed", 200).as_deref(), Some("4"), "{protocol}");
+            for method in ["GET", "HEAD"] {
+                assert_eq!(length(method, "/empty-claimed?status=304", 304).as_deref(), Some("5"), "{protocol}");
+                assert_eq!(length(method, "/empty-claimed?status=204", 204), None, "{protocol}");
+                assert_eq!(length(method, "/status/304", 304).as_deref(), Some("7"), "{protocol}");
+            }
+            let answer = client.get("/misnumbered");
+            assert_eq!((answer.text(), answer.field("content-length")), ("four", None), "{protocol}: no number");
+        }
+        assert_eq!(server.count("responses_misused"), 0);
+    });
+}
+
+#[test]
+fn what_is_counted_is_what_went_out() {
+    on_every_driver(app, |server| {
+        let head = "GET /un/switched HTTP/1.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                    sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==";
+        assert_eq!(server.connect().ask(head).status, 500);
+        let counts = ["responses_1xx", "responses_5xx", "responses_misused"].map(|name| server.count(name));
+        assert_eq!(counts, [0, 1, 1], "not the 101 that it has replaced");
     });
 }
 
