@@ -57,9 +57,7 @@ fn refuse(first: u32, last: u32, errno: i32, flags: libc::c_ulong) -> io::Result
         return Err(io::Error::last_os_error());
     }
     // SAFETY: `program` and the `filter` it points to live until the call has returned; see the head of the file.
-    let answer = unsafe {
-        libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program)
-    };
+    let answer = unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
     match answer {
         0 => Ok(()),
         -1 => Err(io::Error::last_os_error()),

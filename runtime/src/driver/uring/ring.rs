@@ -174,7 +174,8 @@ mod tests {
         let passing = [libc::EAGAIN, libc::ENOMEM, libc::EBUSY];
         assert!(passing.iter().all(|errno| Entered::after(*errno) == Some(Entered::Refused)));
         assert!([libc::ETIME, libc::EINTR].iter().all(|errno| Entered::after(*errno) == Some(Entered::Through)));
-        let final_ones = [libc::EBADF, libc::EBADFD, libc::EBADR, libc::EEXIST, libc::EFAULT, libc::EINVAL, libc::ENXIO];
+        let final_ones =
+            [libc::EBADF, libc::EBADFD, libc::EBADR, libc::EEXIST, libc::EFAULT, libc::EINVAL, libc::ENXIO];
         assert!(final_ones.iter().all(|errno| Entered::after(*errno).is_none()));
     }
 }
