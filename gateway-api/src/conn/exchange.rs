@@ -118,12 +118,7 @@ impl Exchange {
         // Somebody may still hold the body: nothing more will come. What is wrong with the rest of it, once the response is
         // made, must not cost the response.
         self.incoming = None;
-        let Ok(then) = then else {
-            if machine.ends_body_by_closing() {
-                wire.stream.reset();
-            }
-            return Flow::Gone;
-        };
+        let Ok(then) = then else { return Flow::Gone };
         if let Some(upgrade) = self.upgrade.take() {
             return Flow::Upgrade(Box::new((*upgrade, std::mem::take(&mut self.buf))));
         }
@@ -177,6 +172,7 @@ impl Exchange {
                 }
             }
         };
+        wire.ends_body = machine.ends_body_by_closing();
         match payload {
             Payload::Stream { chunks, .. } => self.stream(wire, machine, chunks, trailers).await,
             Payload::Bytes(bytes) => {
