@@ -302,7 +302,7 @@ impl Shared {
         if let Some(places) = plan.places.take() {
             for (place, proxies) in places {
                 let (listener, is_own) = match place {
-                    Place::Address(address) => (handle.listen(&address)?, matches!(address, Address::Tcp(_))),
+                    Place::Address(address) => (bind(handle, &address)?, matches!(address, Address::Tcp(_))),
                     Place::Bound(socket) => (handle.adopt_listener(socket)?, false),
                 };
                 let bound = match listener.local_address()? {
@@ -315,7 +315,7 @@ impl Shared {
         } else {
             for (bound, proxies) in &plan.bound {
                 let listener = match bound {
-                    Bound::Address(address) => handle.listen(address)?,
+                    Bound::Address(address) => bind(handle, address)?,
                     Bound::Socket(socket, _) => handle.adopt_listener(socket.try_clone()?)?,
                 };
                 listeners.push((listener, proxies.clone()));
@@ -352,6 +352,12 @@ impl Shared {
         }
         Ok((site, addresses))
     }
+}
+
+/// Listens, or says where it could not.
+fn bind(handle: &Handle, address: &Address) -> io::Result<Listener> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen at {address}: {error}"));
+    handle.listen(address).map_err(named)
 }
 
 /// The life of one core.
