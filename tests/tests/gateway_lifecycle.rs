@@ -330,6 +330,25 @@ fn r_01_a_head_of_http2_that_drips_is_not_waited_for() {
     });
 }
 
+#[test]
+fn a_head_of_http2_has_as_much_time_as_one_of_http1() {
+    let configure = |config: &mut Config| {
+        config.limits.http2.header_timeout_ms = 50;
+        config.timeouts.header_timeout_ms = 20_000;
+        config.timeouts.header_grace_ms = 10_000;
+    };
+    let head = block(&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/now")]);
+    on_every_driver_with(app, configure, |server| {
+        let mut client = server.connect_http2();
+        client.round_trip();
+        client.wire.say(&frame(kind::HEADERS, END_STREAM, 1, &head[..1]));
+        server.pass(300);
+        client.wire.say(&frame(kind::CONTINUATION, END_HEADERS, 1, &head[1..]));
+        server.await_count("responses_2xx", 1);
+        assert_eq!(server.count("timeouts_header"), 0);
+    });
+}
+
 /// Leaves its mark on whatever is answered.
 struct Mark;
 

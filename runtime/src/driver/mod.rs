@@ -57,7 +57,7 @@ pub(crate) fn start(
         return Ok(Box::new(Epoll::new(pool, wake, "as configured".to_owned())?));
     }
     let why = match choice {
-        DriverChoice::Auto => "the kernel allows it",
+        DriverChoice::Auto => "the first choice, and allowed here",
         DriverChoice::IoUring | DriverChoice::Epoll => "as configured",
     };
     match Uring::new(ring, pool, wake, why) {
