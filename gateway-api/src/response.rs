@@ -214,9 +214,17 @@ impl Response {
 
     /// A redirection (303 See Other) to `location`.
     ///
+    /// ```
+    /// use ringgate::{App, Response, blocking, post};
+    /// fn save(_: blocking::Request) -> Result<Response, ringgate::InvalidField> {
+    ///     Response::redirect("/saved")
+    /// }
+    /// # let _ = App::new().route("/save", post(save));
+    /// ```
+    ///
     /// # Errors
     /// When `location` cannot stand in a field.
-    pub fn redirect(location: &str) -> Result<Self, InvalidHeaderValue> {
+    pub fn redirect(location: &str) -> Result<Self, InvalidField> {
         let location = HeaderValue::from_str(location)?;
         Ok(Self::new(StatusCode::SEE_OTHER).header_value(header::LOCATION, location))
     }
