@@ -168,6 +168,21 @@ impl fmt::Debug for App {
 }
 
 /// Handlers of one path by method. Begun with [`get`], [`post`] and their like.
+///
+/// HEAD is answered by the handler of GET, without the body, unless it has its own. OPTIONS is answered with `Allow`, and
+/// so is, with 405, a method that has no handler here; one that nobody knows is 501.
+/// ```
+/// use ringgate::{App, BodyError, Request, Response, get};
+/// use http::{Method, StatusCode};
+/// async fn store(mut request: Request) -> Result<StatusCode, BodyError> {
+///     let _note = request.body_mut().collect().await?;
+///     Ok(StatusCode::CREATED)
+/// }
+/// let purge = Method::from_bytes(b"PURGE").unwrap();
+/// let note = get(|_: &Request| "a note\n").put(store).on(purge, |_: &Request| Response::new(StatusCode::NO_CONTENT));
+/// let app = App::new().route("/note", note);
+/// # let _ = app;
+/// ```
 #[derive(Default, Debug)]
 pub struct Methods {
     pub(crate) handlers: Vec<(Method, Rc<Handler>)>,
