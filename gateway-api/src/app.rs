@@ -139,6 +139,9 @@ impl App {
     /// Keeps a value for the handlers of this core: `request.state::<T>()`. One per type, for all applications that are
     /// mounted together: of several the first one counts.
     ///
+    /// It goes when the gateway has drained. On a [`Site`](crate::Site) that you drive yourself, state that holds its own
+    /// [`Core`](crate::Core) keeps that, and the executor's descriptors, for good.
+    ///
     /// Closures that own an `Rc` are the other way to give state to handlers.
     #[must_use]
     pub fn state<T: 'static>(mut self, value: T) -> Self {
