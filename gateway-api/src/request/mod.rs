@@ -14,6 +14,7 @@ mod work;
 
 pub(crate) use extras::Values;
 pub(crate) use link::Link;
+pub(crate) use packed::METHODS;
 pub(crate) use pool::RequestPool;
 pub(crate) use text::{decode, header_map, value_in_query};
 pub(crate) use work::{Job, Work};
