@@ -34,9 +34,6 @@ pub struct Limits {
     /// Bytes of an unread request body that are read and thrown away to keep the connection.
     /// 262,144: cheaper than a new connection; beyond it close.
     pub drain_bytes_max: u64,
-    /// Bytes of output waiting on one connection; beyond it reading stops.
-    /// 262,144: half of h2o's bound.
-    pub output_bytes_max: u32,
 }
 
 impl Default for Limits {
@@ -52,7 +49,6 @@ impl Default for Limits {
             chunk_extension_line_bytes_max: 256,
             body_bytes_max: 1_048_576,
             drain_bytes_max: 262_144,
-            output_bytes_max: 262_144,
         }
     }
 }

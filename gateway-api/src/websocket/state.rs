@@ -106,11 +106,13 @@ struct Rare {
     close: Option<CloseFrame>,
 }
 
-/// Keeps `cx` to be woken.
-pub(crate) fn remember(kept: &mut Option<Waker>, cx: &Context<'_>) {
-    if !kept.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+/// Keeps `cx` to be woken. True if it was not.
+pub(crate) fn remember(kept: &mut Option<Waker>, cx: &Context<'_>) -> bool {
+    let is_news = !kept.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+    if is_news {
         *kept = Some(cx.waker().clone());
     }
+    is_news
 }
 
 /// Memory that a message gets on trust, before its bytes have come.

@@ -221,6 +221,12 @@ impl Connection {
         self.continue_due
     }
 
+    /// True while the answer to HEAD is under way: it goes without its body.
+    #[must_use]
+    pub fn answers_head(&self) -> bool {
+        self.asked.by_head
+    }
+
     /// True while a response goes out whose body ends where the connection ends: cut short, the connection must not end in
     /// good order.
     #[must_use]
