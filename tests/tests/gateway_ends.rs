@@ -9,7 +9,7 @@ use ringgate_runtime::{
     net::Address,
     sys::placement::Placement,
 };
-use ringgate_tests::gateway::{Client, Talk, drivers, in_every_world, on_every_driver_with};
+use ringgate_tests::gateway::{Client, Http2, Talk, drivers, in_every_world, on_every_driver_with};
 use ringgate_tests::websocket::opening;
 use std::{
     future::pending,
@@ -25,12 +25,12 @@ use std::{
     time::Duration,
 };
 
-/// Panics when it is dropped, unless something panics already.
+/// Panics when it is dropped, whatever else does.
 struct Bomb;
 
 impl Drop for Bomb {
     fn drop(&mut self) {
-        assert!(std::thread::panicking(), "a drop that panics");
+        panic!("a drop that panics");
     }
 }
 
@@ -119,6 +119,20 @@ fn a_handler_that_panics_when_it_is_cancelled_costs_no_answer() {
         assert_eq!(server.count("handler_panics"), 4);
         assert_eq!(server.runtime_count("panics"), 0);
     });
+}
+
+#[test]
+fn handlers_that_panic_while_their_connection_is_cut_end_nothing_else() {
+    for driver in drivers() {
+        let gateway = start(|gateway| gateway.driver(driver).listen("127.0.0.1:0".parse().unwrap())).unwrap();
+        let address = gateway.addresses()[0].to_string();
+        let mut client = Http2::new(TcpStream::connect(&address).unwrap());
+        for _ in 0..3 {
+            client.begin("/bomb");
+        }
+        assert_eq!(client.get("/now").text(), "now");
+        assert_eq!(gateway.stop(Duration::from_millis(20)).unwrap().cut, 1, "the second panic would end the process");
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::{
     error::BodyError,
     handler::ResponseFuture,
     request::{Held, Link, Work},
-    response::ChunkStream,
+    response::{ChunkStream, drop_contained},
     websocket::upgrade::Upgrade,
 };
 use http::HeaderMap;
@@ -82,6 +82,15 @@ impl Transfer {
     pub(crate) fn fail(&mut self, why: BodyError) {
         if let Some(inbound) = self.inbound.take() {
             inbound.fail(why);
+        }
+    }
+}
+
+impl Drop for Live {
+    /// When the connection is cut its handlers are dropped one after the other: one that panics then must not meet the next.
+    fn drop(&mut self) {
+        if self.handler.is_some() {
+            drop_contained(&mut self.handler);
         }
     }
 }
