@@ -304,6 +304,29 @@ fn a_gateway_takes_away_its_own_socket_file_only() {
 }
 
 #[test]
+fn a_socket_file_whose_server_is_too_busy_to_accept_is_not_waited_for() {
+    let path = socket_path("busy");
+    let busy = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    let address = socket2::SockAddr::unix(&path).unwrap();
+    busy.bind(&address).unwrap();
+    busy.listen(0).unwrap();
+    let waiting: Vec<_> = std::iter::from_fn(|| {
+        let client = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        client.set_nonblocking(true).unwrap();
+        client.connect(&address).is_ok().then_some(client)
+    })
+    .collect();
+    assert!(!waiting.is_empty());
+    let (told, tell) = channel();
+    let place = Address::Unix(path.clone());
+    std::thread::spawn(move || told.send(start(|gateway| gateway.listen(place)).map(drop)));
+    let started = tell.recv_timeout(Duration::from_secs(5)).expect("an answer, and not a wait");
+    assert_eq!(started.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    assert!(path.exists(), "somebody listens there");
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
 fn who_publishes_during_a_drain_is_not_held_up() {
     let gateway =
         start(|gateway| gateway.cores(Placement::Unpinned { count: 2 }).listen("127.0.0.1:0".parse().unwrap()));
