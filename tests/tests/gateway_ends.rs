@@ -9,8 +9,8 @@ use ringgate_runtime::{
     net::Address,
     sys::placement::Placement,
 };
-use ringgate_tests::gateway::{Client, Http2, Talk, drivers, in_every_world, on_every_driver_with};
-use ringgate_tests::websocket::opening;
+use ringgate_tests::gateway::{Client, Http2, Server, Talk, Wire, drivers, in_every_world, on_every_driver_with};
+use ringgate_tests::websocket::{PROTOCOLS, frame, opening};
 use std::{
     future::pending,
     io::{Read, Write},
@@ -52,6 +52,11 @@ fn bomb_body() -> Response {
 fn app(_: &Core) -> App {
     App::new()
         .route("/now", |_: &Request| "now")
+        .route("/ws", async |mut socket: WebSocket| {
+            while let Some(Ok(message)) = socket.recv().await {
+                let _ = socket.send(message).await;
+            }
+        })
         .route("/forever", async |_: Request| pending::<&'static str>().await)
         .route("/kept", |request: blocking::Request| {
             let kept = KEPT.lock().unwrap().clone();
@@ -155,6 +160,45 @@ fn a_body_that_panics_when_it_is_dropped_costs_no_other_stream() {
                 assert!(matches!(answer.status, 200 | 204), "{head}");
                 assert_eq!(client.get("/now").text(), "now", "{head}");
             }
+        },
+    );
+}
+
+#[test]
+fn a_websocket_whose_client_goes_away_is_counted_once() {
+    let count = |server: &Server, before: u64, what: &str| {
+        server.await_count("websockets_open", 0);
+        assert_eq!(server.count("disconnects") - before, 1, "{what}");
+    };
+    on_every_driver_with(
+        app,
+        |_| {},
+        |server| {
+            for protocol in PROTOCOLS {
+                let before = server.count("disconnects");
+                let mut client = server.websocket(protocol, "/ws", "");
+                client.wire.say(&frame(0x81, b"well"));
+                assert_eq!(client.text(), "well");
+                drop(client);
+                server.await_count("connections_open", 0);
+                count(server, before, protocol);
+            }
+            let before = server.count("disconnects");
+            let mut client = server.connect_http2();
+            let fields = [
+                (":method", "CONNECT"),
+                (":protocol", "websocket"),
+                (":scheme", "http"),
+                (":path", "/ws"),
+                (":authority", "test"),
+                ("sec-websocket-version", "13"),
+            ];
+            let id = client.open_fields(&fields, false);
+            client.send(id, &frame(0x81, b"well"), false);
+            server.await_count("websockets_open", 1);
+            client.reset(id, 8);
+            count(server, before, "reset");
+            assert_eq!(client.get("/now").text(), "now");
         },
     );
 }

@@ -109,6 +109,11 @@ impl Live {
         self.transfer.get_or_insert_default()
     }
 
+    /// Whether it is a WebSocket's.
+    pub(crate) fn is_tunnel(&self) -> bool {
+        self.transfer.as_ref().is_some_and(|transfer| transfer.is_tunnel)
+    }
+
     /// The body of its request, while it is received.
     pub(crate) fn inbound(&self) -> Option<&Rc<Inbound>> {
         self.transfer.as_ref().and_then(|transfer| transfer.inbound.as_ref())
