@@ -9,7 +9,9 @@ use ringgate_runtime::{
     net::Address,
     sys::placement::Placement,
 };
-use ringgate_tests::gateway::{Client, Http2, Server, Talk, Wire, drivers, in_every_world, on_every_driver_with};
+use ringgate_tests::gateway::{
+    Client, Http2, Server, Talk, Wire, drivers, grounds, in_every_world, on_every_driver_with,
+};
 use ringgate_tests::websocket::{PROTOCOLS, frame, opening};
 use std::{
     future::pending,
@@ -368,6 +370,21 @@ fn a_socket_file_whose_server_is_too_busy_to_accept_is_not_waited_for() {
     assert_eq!(started.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
     assert!(path.exists(), "somebody listens there");
     std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn a_drain_does_not_wait_for_a_body_that_nobody_reads() {
+    for ground in grounds() {
+        let mut config = Config::default();
+        config.timeouts.linger_timeout_ms = 100;
+        let server = Server::start_with(ground, app, config);
+        let mut client = server.connect();
+        client.wire.say(b"POST /now HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nabc");
+        assert_eq!(client.answer(false).status, 200);
+        let report = server.stop(Duration::from_secs(3)).report();
+        assert_eq!((report.open, report.cut), (1, 0), "{ground:?}");
+        assert_eq!(client.rest(), b"");
+    }
 }
 
 #[test]
