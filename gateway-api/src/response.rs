@@ -13,7 +13,12 @@ use http::{
 };
 use ringgate_protocols::http::length::parse_content_length;
 use ringgate_runtime::buffer::Piece;
-use std::{fmt, io, pin::Pin, task::Poll};
+use std::{
+    fmt, io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::Poll,
+};
 
 /// A response. Made by a handler, or out of whatever a handler returns ([`IntoResponse`]).
 ///
@@ -181,7 +186,7 @@ impl Response {
         S: Stream<Item = Result<C, E>> + 'static,
         C: Into<Chunk>,
     {
-        let chunks: ChunkStream = Box::pin(Chunks { inner: Box::pin(chunks) });
+        let chunks: ChunkStream = Box::pin(Chunks { inner: Some(Box::pin(chunks)) });
         Self::of(Payload::Stream { chunks, length: None }, BYTES)
     }
 
@@ -209,9 +214,17 @@ impl Response {
 
     /// A redirection (303 See Other) to `location`.
     ///
+    /// ```
+    /// use ringgate::{App, Response, blocking, post};
+    /// fn save(_: blocking::Request) -> Result<Response, ringgate::InvalidField> {
+    ///     Response::redirect("/saved")
+    /// }
+    /// # let _ = App::new().route("/save", post(save));
+    /// ```
+    ///
     /// # Errors
     /// When `location` cannot stand in a field.
-    pub fn redirect(location: &str) -> Result<Self, InvalidHeaderValue> {
+    pub fn redirect(location: &str) -> Result<Self, InvalidField> {
         let location = HeaderValue::from_str(location)?;
         Ok(Self::new(StatusCode::SEE_OTHER).header_value(header::LOCATION, location))
     }
@@ -366,7 +379,20 @@ impl From<InvalidHeaderValue> for InvalidField {
 
 /// A stream whose pieces are made into [`Chunk`]s and whose errors all mean the same: broken off.
 struct Chunks<S> {
-    inner: Pin<Box<S>>,
+    /// Until it is dropped.
+    inner: Option<Pin<Box<S>>>,
+}
+
+impl<S> Drop for Chunks<S> {
+    fn drop(&mut self) {
+        drop_contained(&mut self.inner);
+    }
+}
+
+/// Drops what a handler has left behind. A panic of that must not cost what goes on beside it: the end of a response, the
+/// other streams of a connection. (The panic hook has told it.)
+pub(crate) fn drop_contained<T>(left: &mut Option<T>) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(left.take())));
 }
 
 impl<S, C, E> Stream for Chunks<S>
@@ -377,14 +403,32 @@ where
     type Item = Result<Chunk, BodyError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Option<Self::Item>> {
-        self.inner
+        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        inner
             .as_mut()
             .poll_next(cx)
             .map(|next| next.map(|piece| piece.map(Into::into).map_err(|_| BodyError::Disconnected)))
     }
 }
 
-/// What a handler may return.
+/// What a handler may return. Text and bytes are a 200; `()` is one without content; `None` is 404; of a `Result` either side
+/// answers; a status beside a value replaces its status.
+///
+/// ```
+/// use http::StatusCode;
+/// use ringgate::{App, IntoResponse, Request, Response};
+/// struct Celsius(f32);
+/// impl IntoResponse for Celsius {
+///     fn into_response(self) -> Response {
+///         format!("{:.1} °C\n", self.0).into_response().header("cache-control", "max-age=60")
+///     }
+/// }
+/// let app = App::new()
+///     .route("/outside", |_: &Request| Celsius(-3.5))
+///     .route("/inside", |request: &Request| request.query_value("room").map(|_| Celsius(21.0))) // or 404
+///     .route("/broken", |_: &Request| (StatusCode::SERVICE_UNAVAILABLE, "no sensor\n"));
+/// # let _ = app;
+/// ```
 pub trait IntoResponse {
     /// Makes the response.
     fn into_response(self) -> Response;

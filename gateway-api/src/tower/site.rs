@@ -2,7 +2,7 @@
 
 use crate::{
     body::{Body, Inbound},
-    dispatch::{Begun, Outcome, SHED},
+    dispatch::{Begun, SHED},
     error::BodyError,
     features::Features,
     request::{Link, Request},
@@ -155,7 +155,7 @@ impl Answer {
                 && Pin::new(deadline).poll(cx).is_ready()
             {
                 core.shared.counters.timeouts_handler.up();
-                begun.forget();
+                table.forget(core, begun);
                 let late = Response::text("the request took too long\n").status(StatusCode::SERVICE_UNAVAILABLE);
                 polled = Poll::Ready(late);
             }
@@ -303,8 +303,10 @@ impl Future for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if self.begun.take().is_some_and(|begun| matches!(begun.outcome, Outcome::Pending(_))) {
-            self.site.core().shared.counters.disconnects.up();
+        if let Some(mut begun) = self.begun.take().filter(Begun::is_pending) {
+            let core = self.site.core();
+            core.shared.counters.disconnects.up();
+            self.site.table().forget(core, &mut begun);
             // What the handler held may have woken tasks when it went.
             self.nudge.give();
         }

@@ -229,6 +229,26 @@ impl fmt::Debug for WebSocket {
 }
 
 /// The receiving half. Dropped alone it means that what the peer says is thrown away.
+///
+/// ```
+/// use ringgate::websocket::WebSocket;
+/// use std::time::Duration;
+/// async fn clock(socket: WebSocket) {
+///     let handle = socket.core().handle().clone();
+///     let (mut sender, mut receiver) = socket.split();
+///     let ticks = handle.spawn("ticks", {
+///         let handle = handle.clone();
+///         async move {
+///             while sender.send("tick").await.is_ok() {
+///                 handle.sleep(Duration::from_secs(1)).await;
+///             }
+///         }
+///     });
+///     while let Some(Ok(_)) = receiver.recv().await {}
+///     drop(ticks); // it ends with the conversation
+/// }
+/// # let _ = ringgate::App::new().route("/clock", clock);
+/// ```
 pub struct Receiver {
     socket: Rc<Socket>,
 }

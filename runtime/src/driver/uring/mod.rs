@@ -82,12 +82,20 @@ pub(crate) struct Uring {
     /// Reused: completions copied out of the queue before they are looked at.
     harvest: Vec<Completion>,
     tier: String,
+    /// Why this driver, and why this tier.
+    why: String,
     counters: Arc<DriverCounters>,
 }
 
 impl Uring {
-    /// Sets the ring up on the thread that will use it, with the best flags the kernel takes.
-    pub(crate) fn new(config: RingConfig, pool: &Rc<ReceivePool>, wake: &Arc<WakeCell>) -> Result<Self, Unavailable> {
+    /// Sets the ring up on the thread that will use it, with the best flags the kernel takes. `why` it is this driver, for
+    /// the report.
+    pub(crate) fn new(
+        config: RingConfig,
+        pool: &Rc<ReceivePool>,
+        wake: &Arc<WakeCell>,
+        why: &str,
+    ) -> Result<Self, Unavailable> {
         let counters: Arc<DriverCounters> = Arc::default();
         let setup = Setup::new(config)?;
         // In this order: if the second fails, the ring goes before the memory that it might know of.
@@ -112,6 +120,10 @@ impl Uring {
             bundle_bytes: if setup.has_bundles { bundle_bytes(pool.buffer_bytes()) } else { 0 },
             harvest: Vec::new(),
             tier: setup.tier,
+            why: match setup.refused {
+                Some(flags) => format!("{why}; the kernel refused {flags}"),
+                None => format!("{why}; the kernel took the best flags"),
+            },
             counters,
         })
     }
@@ -349,10 +361,11 @@ impl Driver for Uring {
         DriverReport {
             driver: "io_uring",
             line: format!(
-                "driver io_uring, {}, multishot accept and receive, {} buffers of {} bytes",
+                "driver io_uring, {}, multishot accept and receive, {} buffers of {} bytes ({})",
                 self.tier,
                 self.buffers.pool.buffers(),
-                self.buffers.pool.buffer_bytes()
+                self.buffers.pool.buffer_bytes(),
+                self.why
             ),
         }
     }
