@@ -258,7 +258,7 @@ fn streams_and_writers_go_out_whole_also_to_a_slow_reader() {
             let bytes = (server.scaled(bytes) / 10_000).max(1) * 10_000;
             let target = format!("{path}?bytes={bytes}");
             let mut client = server.connect();
-            client.wire.say(format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes());
+            client.begin(&target);
             server.pass(50);
             assert_eq!(client.answer(false).body.len(), bytes, "{target}");
             let mut client = server.connect_http2();
@@ -279,7 +279,7 @@ fn a_body_that_breaks_off_does_not_look_whole() {
     on_every_driver(app, |server| {
         for target in ["/broken", "/writer-fails", "/writer-panics", "/length?length=9", "/length?length=7"] {
             let mut client = server.connect();
-            client.wire.say(format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes());
+            client.begin(target);
             let text = String::from_utf8(client.rest()).unwrap();
             assert!(!text.ends_with("0\r\n\r\n"), "{target}: {text}");
             assert!(!text.ends_with("12345678") || target.ends_with('9'), "{target}: {text}");

@@ -138,13 +138,11 @@ impl Middleware for Unswitched {
     }
 }
 
-const NO_CHANGE: fn(&mut ringgate::Config) = |_| {};
-
 #[test]
 fn a_body_that_was_not_invited_is_not_late() {
     in_every_world(
         app,
-        NO_CHANGE,
+        |_| {},
         |sim| sim.window_bytes = 65_536,
         |server| {
             let mut client = server.connect();
@@ -174,7 +172,7 @@ fn a_body_that_was_not_invited_is_not_late() {
 fn a_connection_whose_body_was_thrown_away_is_idle_like_any_other() {
     in_every_world(
         app,
-        NO_CHANGE,
+        |_| {},
         |sim| sim.window_bytes = 65_536,
         |server| {
             let mut client = server.connect();
@@ -207,7 +205,7 @@ fn framing_is_the_gateways_business_over_every_protocol() {
         let id = client.begin("/overclaimed");
         assert_eq!(client.finish(id).reset, Some(code::INTERNAL_ERROR), "a part is not taken for the whole");
         let mut client = server.connect();
-        client.wire.say(b"GET /overclaimed HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.begin("/overclaimed");
         let heard = String::from_utf8(client.rest()).unwrap();
         let body = heard.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         assert!("four".starts_with(body), "{heard}");
@@ -366,7 +364,7 @@ fn a_part_is_not_taken_for_the_whole_after_a_cut() {
 fn a_part_is_not_taken_for_the_whole_by_who_is_too_slow() {
     in_every_world(
         app,
-        NO_CHANGE,
+        |_| {},
         |_| {},
         |server| {
             let mut wire = server.world().connect();

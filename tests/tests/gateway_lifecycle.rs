@@ -179,7 +179,7 @@ fn a_client_that_leaves_drops_the_handler_and_is_seen_by_the_blocking_one() {
                     server.until("the handler", is_begun);
                 } else {
                     let mut client = server.connect();
-                    client.wire.say(format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes());
+                    client.begin(target);
                     server.pass(30);
                     server.until("the handler", is_begun);
                 }
@@ -196,8 +196,8 @@ fn a_client_that_ends_its_side_still_gets_what_was_begun() {
     on_every_driver(app, |server| {
         let bytes = server.scaled(20_000_000);
         let mut client = server.connect();
-        client.wire.say(b"GET /now HTTP/1.1\r\nhost: a\r\n\r\n");
-        client.wire.say(format!("GET /big?bytes={bytes} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes());
+        client.begin("/now");
+        client.begin(&format!("/big?bytes={bytes}"));
         client.wire.finish();
         assert_eq!(client.answer(false).text(), "now");
         assert_eq!(client.answer(false).body.len(), bytes);
@@ -235,7 +235,7 @@ fn a_full_crew_is_a_503_with_retry_after() {
         clients.iter_mut().for_each(|client| assert_eq!(client.get("/now").text(), "now"));
         HELD.store(true, SeqCst);
         for client in &mut clients {
-            client.wire.say(b"GET /held HTTP/1.1\r\nhost: a\r\n\r\n");
+            client.begin("/held");
         }
         // One runs, one waits; which of them comes first is the network's choice.
         server.await_count("crew_full", 1);
@@ -447,18 +447,18 @@ fn r_01_to_r_05_everything_has_its_time() {
         let mut client = server.connect();
         client.wire.say(b"POST /collect HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nabc");
         assert_eq!(client.answer(false).status, 408, "r_02: a body that does not come");
-        client.wire.say(b"GET /now HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.begin("/now");
         assert_eq!(client.rest(), b"", "s_06: nor is what comes after the pause a request");
         let mut client = server.connect();
         client.wire.say(b"GET /now HTTP/1.1\r\nhost: a\r\ncontent-length: 60\r\n\r\nabc");
         assert_eq!(client.answer(false).status, 200, "a body that nobody waits for");
         server.pass(100);
-        client.wire.say(b"GET /now HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.begin("/now");
         assert_eq!(client.rest(), b"", "s_06: nor is it one behind an early answer");
         let mut client = server.connect();
         assert_eq!(client.get("/forever").status, 503, "a handler that does not answer");
         let mut client = server.connect();
-        client.wire.say(b"GET /big HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.begin("/big");
         server.await_count("timeouts_send", 1);
         assert!(client.rest().len() < 20_000_000, "r_03: a client that does not read");
         server.await_count("connections_open", 0);
@@ -491,7 +491,7 @@ fn a_drain_ends_the_idle_finishes_the_running_and_cuts_what_is_left() {
             (server.connect(), server.connect(), server.connect(), server.connect());
         assert_eq!(idle.get("/now").status, 200);
         running.wire.say(b"GET /later?ms=200 HTTP/1.1\r\nhost: a\r\n\r\nGET /now HTTP/1.1\r\nhost: a\r\n\r\n");
-        endless.wire.say(b"GET /forever HTTP/1.1\r\nhost: a\r\n\r\n");
+        endless.begin("/forever");
         server.await_count("connections_open", 4);
         server.pass(50);
         let stopping = server.stop(Duration::from_millis(600));
@@ -558,7 +558,7 @@ fn two_thousand_connections_leave_nothing_behind() {
                 match (round + number) % 7 {
                     0 => drop(client.get("/now")),
                     1 => drop(client.post("/collect", b"abc")),
-                    2 => client.wire.say(b"GET /forever HTTP/1.1\r\nhost: a\r\n\r\n"),
+                    2 => client.begin("/forever"),
                     3 => client.wire.say(b"POST /collect HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nabc"),
                     4 => client.wire.say(b"GET /no"),
                     5 => {

@@ -229,7 +229,7 @@ fn bad_requests_are_answered_once_and_the_connection_ends() {
         ] {
             let mut client = server.connect();
             client.wire.say(request.as_bytes());
-            client.wire.say(b"GET /plain HTTP/1.1\r\nhost: a\r\n\r\n");
+            client.begin("/plain");
             let answer = client.answer(false);
             assert_eq!((answer.status, answer.field("connection")), (status, Some("close")), "{request:?}");
             assert!(client.is_over(), "nothing more after {request:?}");
