@@ -34,7 +34,7 @@ mod avx2;
 mod sse42;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use class::Class;
 
