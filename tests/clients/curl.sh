@@ -75,7 +75,7 @@ connects=$(get -o /dev/null -w '%{num_connects}\n' "$server/hello?[1-5]" | awk '
 equals "one connection for five requests" "$connects" 1
 contains "Connection: close" "$(get -i -H 'Connection: close' "$server/hello")" '^connection: close$'
 
-contains "/features" "$(get -i "$server/features")" '^content-type: application/json' '^\{'
+contains "/features" "$(get -i "$server/features")" '^content-type: application/json' '^\{' '"keep_alive":true' '"push":false'
 contains "/json" "$(get -i "$server/json")" '^content-type: application/json' '^[[{]'
 contains "/hints" "$(get -v "$server/hints" 2>&1)" '^< HTTP/1.1 103' '^< link: ' '^< HTTP/1.1 200'
 contains "/hints to HTTP/1.0 has none" "$(curl -sS --max-time 20 --http1.0 -i "$server/hints" | head -n 1)" '^HTTP/1.[01] 200'

@@ -1,6 +1,6 @@
 //! Connections and their ends: order, panics, clients that leave, time, the crew, drain.
 
-use ringgate::{App, Config, Core, Request, Response, blocking, post};
+use ringgate::{App, Config, Core, Gateway, Middleware, Request, Response, blocking, post};
 use ringgate_runtime::{net::Address, sys::placement::Placement};
 use ringgate_tests::gateway::{
     Asked, Client, Server, Wire, drivers, grounds,
@@ -8,6 +8,7 @@ use ringgate_tests::gateway::{
     on_every_driver, on_every_driver_with, start_gateway,
 };
 use std::{
+    io::ErrorKind,
     net::{TcpListener, TcpStream},
     os::unix::net::UnixStream,
     sync::{
@@ -327,6 +328,92 @@ fn r_01_a_head_of_http2_that_drips_is_not_waited_for() {
         server.await_count("responses_2xx", 3);
         assert_eq!(server.count("timeouts_header"), 4);
     });
+}
+
+#[test]
+fn a_head_of_http2_has_as_much_time_as_one_of_http1() {
+    let configure = |config: &mut Config| {
+        config.limits.http2.header_timeout_ms = 50;
+        config.timeouts.header_timeout_ms = 20_000;
+        config.timeouts.header_grace_ms = 10_000;
+    };
+    let head = block(&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/now")]);
+    on_every_driver_with(app, configure, |server| {
+        let mut client = server.connect_http2();
+        client.round_trip();
+        client.wire.say(&frame(kind::HEADERS, END_STREAM, 1, &head[..1]));
+        server.pass(300);
+        client.wire.say(&frame(kind::CONTINUATION, END_HEADERS, 1, &head[1..]));
+        server.await_count("responses_2xx", 1);
+        assert_eq!(server.count("timeouts_header"), 0);
+    });
+}
+
+/// Leaves its mark on whatever is answered.
+struct Mark;
+
+impl Middleware for Mark {
+    fn after(&self, _: &Request, response: &mut Response) {
+        response.append(http::HeaderName::from_static("x-mark"), http::HeaderValue::from_static("seen"));
+    }
+}
+
+#[test]
+fn hooks_see_the_answer_in_place_of_a_handler_out_of_time() {
+    fn marked(_: &Core) -> App {
+        App::new().route("/forever", async |_: Request| std::future::pending::<&'static str>().await).wrap(Mark)
+    }
+    let configure = |config: &mut Config| config.timeouts.request_timeout_ms = 50;
+    on_every_driver_with(marked, configure, |server| {
+        for (protocol, mut client) in server.tongues() {
+            let (_, answer) = client.exchange(&Asked { head: "GET /forever HTTP/1.1", ..Asked::default() });
+            assert_eq!((answer.status, answer.field("x-mark")), (503, Some("seen")), "{protocol}");
+        }
+        assert_eq!(server.count("timeouts_handler"), 2);
+    });
+}
+
+#[test]
+fn a_stall_is_named_by_its_route_and_core() {
+    for driver in drivers() {
+        let application = |_: &Core| {
+            App::new().route("/stall/{for}", |_: &Request| {
+                std::thread::sleep(Duration::from_millis(20));
+                "late"
+            })
+        };
+        let gateway = Gateway::builder(application)
+            .listen("127.0.0.1:0".parse().unwrap())
+            .cores(Placement::Unpinned { count: 2 })
+            .driver(driver)
+            .start()
+            .unwrap();
+        let Address::Tcp(address) = gateway.addresses()[0].clone() else { panic!("not TCP") };
+        let mut client = Client::new(TcpStream::connect(address).unwrap());
+        assert_eq!(client.get("/stall/now").text(), "late");
+        // It is counted when the poll is over, which is behind the response.
+        let begun = Instant::now();
+        while gateway.metrics().recent_stalls().is_empty() && begun.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let stalls = gateway.metrics().recent_stalls();
+        let (core, stall) = stalls.iter().find(|(_, stall)| stall.name == "/stall/{for}").expect("it is remembered");
+        assert!(*core < 2 && stall.held >= Duration::from_millis(20), "{stalls:?}");
+        let counted = gateway.metrics().runtime_snapshot().into_iter().find(|(name, _)| *name == "stalls");
+        assert!(counted.is_some_and(|(_, count)| count >= stalls.len() as u64), "{counted:?}");
+    }
+}
+
+#[test]
+fn a_gateway_that_cannot_listen_says_where() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (place, kind) in [(taken.as_str(), ErrorKind::AddrInUse), ("unix:/no such place/socket", ErrorKind::NotFound)] {
+        let gateway = Gateway::builder(|_| App::new()).listen(place.parse().unwrap());
+        let error = gateway.start().expect_err(place);
+        assert_eq!(error.kind(), kind);
+        assert!(error.to_string().contains(place), "{error}");
+    }
 }
 
 #[test]

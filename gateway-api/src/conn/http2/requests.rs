@@ -302,7 +302,13 @@ impl Driver {
         self.request_deadline = others.iter().map(|(_, deadline)| *deadline).min();
         for (key, _) in late {
             link.core.shared.counters.timeouts_handler.up();
-            let late = Response::text("the request took too long\n").status(StatusCode::SERVICE_UNAVAILABLE);
+            let Some(live) = self.live(key) else { continue };
+            let (handler, request) = (live.handler.take(), live.request.clone());
+            handler.into_iter().for_each(|handler| self.table.drop_handler(&link.core, handler));
+            let mut late = Response::text("the request took too long\n").status(StatusCode::SERVICE_UNAVAILABLE);
+            if let Some(request) = request {
+                self.table.run_after(&link.core, request.route_number(), &request.request(), &mut late);
+            }
             self.answer_instead(link, key, BodyError::Disconnected, late);
         }
     }
