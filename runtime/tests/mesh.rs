@@ -124,7 +124,9 @@ fn a_sender_that_waits_for_room_is_told_when_the_receiver_goes() {
             thread::sleep(Duration::from_micros(pause_us));
             drop(there);
         });
-        assert_eq!(block_on(here.send(1, 2)), Err(2));
+        // One that comes at the very moment of the leaving may find the place that was just emptied.
+        let refused = (2..10).find_map(|message| block_on(here.send(1, message)).err().map(|back| (message, back)));
+        assert!(refused.is_some_and(|(message, back)| message == back), "{refused:?}");
         leaving.join().unwrap();
     }
 }

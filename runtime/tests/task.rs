@@ -226,7 +226,8 @@ fn within_reach() -> Handle {
 }
 
 fn turn() {
-    WITHIN_REACH.with_borrow_mut(|executor| executor.as_mut().map(|executor| executor.turn(Some(Duration::ZERO)).unwrap()));
+    WITHIN_REACH
+        .with_borrow_mut(|executor| executor.as_mut().map(|executor| executor.turn(Some(Duration::ZERO)).unwrap()));
 }
 
 /// A waker that runs a turn when it wakes or, the last of it, when it is dropped: somebody else's loop may do that.
@@ -453,7 +454,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: rounds(300, 2), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: rounds(300, 1), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever is done to tasks: each future is dropped exactly once, a joined one gives its output, none stays.
     #[test]
