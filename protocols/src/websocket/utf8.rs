@@ -99,8 +99,10 @@ impl Validator {
     /// As [`Validator::feed`].
     #[inline]
     pub fn feed_masked(&mut self, bytes: &mut [u8], mask: &mut Mask) -> Result<(), NotUtf8> {
-        let kernel = if bytes.len() < BYTES_MIN { None } else { Kernel::best() };
-        self.feed_masked_by(kernel, bytes, mask)
+        if bytes.len() >= BYTES_MIN {
+            return self.feed_masked_by(Kernel::best(), bytes, mask);
+        }
+        self.feed_masked_block(bytes, mask)
     }
 
     /// Does what [`Validator::feed_masked`] does, by that kernel, or by two looks at every block. Of use for comparing
@@ -111,10 +113,7 @@ impl Validator {
     pub fn feed_masked_by(&mut self, kernel: Option<Kernel>, bytes: &mut [u8], mask: &mut Mask) -> Result<(), NotUtf8> {
         // A character may have begun before a piece that is shorter than one.
         let Some(kernel) = kernel.filter(|_| bytes.len() >= 3) else {
-            return bytes.chunks_mut(BLOCK_BYTES).try_for_each(|block| match mask.apply_is_ascii(block) {
-                true => self.feed_ascii(block),
-                false => self.feed_any(block),
-            });
+            return bytes.chunks_mut(BLOCK_BYTES).try_for_each(|block| self.feed_masked_block(block, mask));
         };
         let mut before = [0; 4];
         let carried = usize::from(self.carried);
@@ -123,6 +122,15 @@ impl Validator {
             return Err(NotUtf8);
         }
         self.begin(&bytes[last_boundary(bytes)..])
+    }
+
+    /// By two looks at the bytes, the second only where the first has seen more than ASCII.
+    #[inline]
+    fn feed_masked_block(&mut self, block: &mut [u8], mask: &mut Mask) -> Result<(), NotUtf8> {
+        match mask.apply_is_ascii(block) {
+            true => self.feed_ascii(block),
+            false => self.feed_any(block),
+        }
     }
 
     /// Keeps the beginning of a character, if there is one.
