@@ -75,11 +75,6 @@ impl Begun {
     pub(crate) fn is_pending(&self) -> bool {
         matches!(self.outcome, Outcome::Pending(_))
     }
-
-    /// Drops the handler, and with it what it was doing.
-    pub(crate) fn forget(&mut self) {
-        self.outcome = Outcome::Ready(Response::default());
-    }
 }
 
 /// The route number of paths that no route and no fallback answers.
@@ -186,9 +181,17 @@ impl Table {
         };
         let polled = self.poll_handler(core, begun.route, future, cx);
         if polled.is_ready() {
-            begun.forget();
+            self.forget(core, begun);
         }
         polled
+    }
+
+    /// Drops the handler that was begun, if it is still at it.
+    pub(crate) fn forget(&self, core: &Core, begun: &mut Begun) {
+        let former = std::mem::replace(&mut begun.outcome, Outcome::Ready(Response::default()));
+        if let Outcome::Pending(handler) = former {
+            self.drop_handler(core, handler);
+        }
     }
 
     /// The same, for whoever keeps the handler itself.

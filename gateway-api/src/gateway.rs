@@ -9,6 +9,7 @@ use crate::{
     proxies::TrustedProxies,
     shed::Shed,
     site::{self, Site},
+    socket_file::SocketFile,
     websocket::topic::{BROADCASTS_MAX, Broadcast},
 };
 use ringgate_runtime::{
@@ -206,7 +207,7 @@ impl Gateway {
             metrics: Metrics::default(),
             drain_ms: AtomicU64::new(0),
             cut: Stop::new(),
-            plan: Mutex::new(Plan { places: Some(self.places), bound: Vec::new() }),
+            plan: Mutex::new(Plan { places: Some(self.places), bound: Vec::new(), files: Vec::new() }),
             mesh: Mutex::new(mesh(cores, BROADCASTS_MAX).into_iter().map(Some).collect()),
         });
         let (told, tell) = mpsc::channel();
@@ -281,6 +282,8 @@ struct Plan {
     /// Until the first core has bound them.
     places: Option<Vec<(Place, Option<TrustedProxies>)>>,
     bound: Vec<(Bound, Option<TrustedProxies>)>,
+    /// Of Unix sockets that were bound here. Those of sockets that were handed to us are not ours.
+    files: Vec<SocketFile>,
 }
 
 /// A place that the first core has bound; the other cores follow.
@@ -302,7 +305,13 @@ impl Shared {
         if let Some(places) = plan.places.take() {
             for (place, proxies) in places {
                 let (listener, is_own) = match place {
-                    Place::Address(address) => (bind(handle, &address)?, matches!(address, Address::Tcp(_))),
+                    Place::Address(address) => {
+                        let listener = bind(handle, &address)?;
+                        if let Address::Unix(path) = &address {
+                            plan.files.extend(SocketFile::of(path));
+                        }
+                        (listener, matches!(address, Address::Tcp(_)))
+                    }
                     Place::Bound(socket) => (handle.adopt_listener(socket)?, false),
                 };
                 let bound = match listener.local_address()? {
@@ -433,6 +442,8 @@ impl RunningGateway {
     }
 
     /// Stops accepting, lets running exchanges finish, cuts what is left after `deadline`, and says what that was.
+    /// The files of Unix sockets that the gateway has bound go first, unless others have taken their places: a successor
+    /// can bind there while this one drains.
     ///
     /// # Errors
     /// When a core panicked.
@@ -444,15 +455,13 @@ impl RunningGateway {
         let Some(pool) = self.pool.take() else { return Ok(DrainReport::default()) };
         let begun = Instant::now();
         self.shared.drain_ms.store(u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
+        // While the sockets still listen, so that nobody else can have bound a file of the same name by then.
+        let files = std::mem::take(&mut self.shared.plan.lock().unwrap_or_else(PoisonError::into_inner).files);
+        drop(files);
         pool.stop();
-        let reports = pool.join()?;
+        let reports = pool.join();
         self.shared.crew.shutdown(begun + deadline.min(Duration::from_secs(86_400)));
-        for address in &self.addresses {
-            if let Address::Unix(path) = address {
-                // Nobody listens there any more; a file somebody else has put there meanwhile is not ours to judge.
-                let _ = std::fs::remove_file(path);
-            }
-        }
+        let reports = reports?;
         let open = reports.iter().map(|report| report.open).sum();
         let cut = reports.iter().map(|report| report.cut).sum();
         Ok(DrainReport { open, cut, took: begun.elapsed() })

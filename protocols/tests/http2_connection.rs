@@ -57,6 +57,32 @@ fn h2_01_preface_and_settings_come_first_from_both_sides() {
 }
 
 #[test]
+fn limits_beyond_what_can_be_kept_or_announced_are_the_largest_that_can() {
+    let most = u32::MAX;
+    let limits = Http2Limits {
+        streams_max: most,
+        table_bytes_max: most,
+        stream_window_bytes: most,
+        connection_window_bytes: most,
+        glitch_tokens_max: most,
+        ..Http2Limits::default()
+    };
+    let mut talk = Talk::fresh(limits);
+    talk.feed(&[PREFACE, &settings(&[])].concat()).unwrap();
+    let sent = talk.sent();
+    let said: Vec<&[u8]> = sent[0].payload.chunks(6).collect();
+    for entry in [b"\0\x01\0\0\xff\xff", b"\0\x03\0\0\x7f\xff", b"\0\x04\x7f\xff\xff\xff"] {
+        assert!(said.contains(&&entry[..]), "{said:x?}");
+    }
+    // With what the window has already, 2^31 - 1.
+    assert_eq!(sent[1].payload, (0x7fff_ffff_u32 - 65_535).to_be_bytes());
+    for number in 0..32_767 {
+        assert_eq!(talk.feed(&post(2 * number + 1)).unwrap().len(), 1, "{number}");
+    }
+    talk.expect_stream_error(&post(65_535), 65_535, Reason::REFUSED_STREAM);
+}
+
+#[test]
 fn h2_02_every_settings_is_acknowledged_after_it_was_applied() {
     let mut talk = Talk::new();
     talk.feed(&[settings(&[(4, 1)]), settings(&[]), settings(&[(4, 2)])].concat()).unwrap();

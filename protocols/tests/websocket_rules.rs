@@ -362,7 +362,7 @@ fn fails_at(bytes: &[u8]) -> Option<usize> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 300 }, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// W-10: long texts with at most one bad place fail at the byte that std names, whatever the pieces.
     #[test]

@@ -118,12 +118,7 @@ impl Exchange {
         // Somebody may still hold the body: nothing more will come. What is wrong with the rest of it, once the response is
         // made, must not cost the response.
         self.incoming = None;
-        let Ok(then) = then else {
-            if machine.ends_body_by_closing() {
-                wire.stream.reset();
-            }
-            return Flow::Gone;
-        };
+        let Ok(then) = then else { return Flow::Gone };
         if let Some(upgrade) = self.upgrade.take() {
             return Flow::Upgrade(Box::new((*upgrade, std::mem::take(&mut self.buf))));
         }
@@ -180,6 +175,7 @@ impl Exchange {
                 }
             }
         };
+        wire.ends_body = machine.ends_body_by_closing();
         match payload {
             Payload::Stream { chunks, .. } => self.stream(wire, machine, chunks, trailers).await,
             Payload::Bytes(bytes) => {
@@ -407,7 +403,7 @@ impl Exchange {
     fn break_off<S: ByteStream>(&mut self, wire: &mut Wire<S>, machine: &mut Connection, end: End) -> Option<Then> {
         let core = wire.core().clone();
         let is_answered = !self.begun.is_pending();
-        self.begun.forget();
+        wire.table.forget(&core, &mut self.begun);
         match end {
             End::Gone => {
                 core.shared.counters.disconnects.up();

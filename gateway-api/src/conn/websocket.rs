@@ -95,7 +95,10 @@ impl Drop for Driver {
 impl Driver {
     /// One turn: take in, converse, send.
     fn poll<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Poll<Next> {
-        self.attend(cx);
+        if self.attend(cx) {
+            // Another task goes on with it: the timer is to wake that one.
+            wire.deadline = Instant::default();
+        }
         if wire.core().shared.draining.get()
             && !std::mem::replace(&mut self.socket.state.borrow_mut().is_draining, true)
         {
@@ -122,10 +125,11 @@ impl Driver {
         polled
     }
 
-    fn attend(&self, cx: &Context<'_>) {
+    /// At work from now on. True for another task than before.
+    fn attend(&self, cx: &Context<'_>) -> bool {
         let mut state = self.socket.state.borrow_mut();
         state.is_attended = true;
-        remember(&mut state.driver, cx);
+        remember(&mut state.driver, cx)
     }
 
     /// Takes what has come, unless there is something before it that nobody has taken.

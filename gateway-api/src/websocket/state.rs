@@ -106,11 +106,13 @@ struct Rare {
     close: Option<CloseFrame>,
 }
 
-/// Keeps `cx` to be woken.
-pub(crate) fn remember(kept: &mut Option<Waker>, cx: &Context<'_>) {
-    if !kept.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+/// Keeps `cx` to be woken. True if it was not.
+pub(crate) fn remember(kept: &mut Option<Waker>, cx: &Context<'_>) -> bool {
+    let is_news = !kept.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+    if is_news {
         *kept = Some(cx.waker().clone());
     }
+    is_news
 }
 
 /// Memory that a message gets on trust, before its bytes have come.
@@ -226,10 +228,10 @@ impl State {
 
     /// The next data, from what waited or out of the input.
     pub(crate) fn next_piece(&mut self, hub: &Hub, options: &Options, now_ms: u64) -> Option<Piece> {
-        match self.ready.take() {
-            Some(piece) => Some(*piece),
-            None => self.advance(hub, options, now_ms),
-        }
+        let Some(piece) = self.ready.take() else { return self.advance(hub, options, now_ms) };
+        // As long as it waited nothing more was read.
+        self.machine.excuse(now_ms);
+        Some(*piece)
     }
 
     /// The usual case by itself: the input begins with a whole message, and nothing is before it. It is still to be taken

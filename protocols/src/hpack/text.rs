@@ -121,11 +121,11 @@ mod tests {
 
     #[test]
     fn same_is_equality() {
-        for length in 0..70 {
+        for length in (0..70).step_by(if cfg!(miri) { 3 } else { 1 }) {
             let text: Vec<u8> = (0..length).collect();
             assert!(same(&text, &text.clone()));
             assert!(!same(&text, &[&text[..], b"x"].concat()));
-            for place in 0..text.len() {
+            for place in (0..text.len()).step_by(if cfg!(miri) { 5 } else { 1 }) {
                 let mut other = text.clone();
                 other[place] ^= 0x40;
                 assert!(!same(&text, &other), "{length} {place}");

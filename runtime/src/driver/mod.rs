@@ -85,6 +85,7 @@ pub(crate) enum Close {
 #[derive(Debug, Default)]
 pub(crate) struct DriverCounters {
     pub(crate) enters: AtomicU64,
+    pub(crate) enters_refused: AtomicU64,
     pub(crate) completions: AtomicU64,
     pub(crate) sends: AtomicU64,
     pub(crate) send_bytes: AtomicU64,

@@ -92,7 +92,7 @@ pub(crate) async fn serve_upgraded<S: ByteStream>(wire: &mut Wire<S>, upgraded: 
     .await
 }
 
-fn limits<S>(wire: &Wire<S>) -> Http2Limits {
+fn limits<S: ByteStream>(wire: &Wire<S>) -> Http2Limits {
     let Config { limits, timeouts, .. } = &wire.link.core.shared.config;
     let mut limits = limits.http2.clone();
     // A head has as much time as on HTTP/1.
