@@ -119,6 +119,21 @@ impl Timeouts {
 }
 
 /// Limits and timeouts together: what a gateway is configured with.
+///
+/// ```
+/// use ringgate::{App, Config, Gateway, Request};
+/// let mut config = Config::default();
+/// config.limits.body_bytes_max = 10 << 20; // 10 MiB, then 413
+/// config.limits.process_bytes_max = Some(512 << 20);
+/// config.timeouts.request_timeout_ms = 5_000; // then 503
+/// let gateway = Gateway::builder(|_| App::new().route("/", |_: &Request| "hello\n"))
+///     .listen("127.0.0.1:0".parse()?)
+///     .limits(config.limits)
+///     .timeouts(config.timeouts)
+///     .start()?;
+/// # drop(gateway);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Config {

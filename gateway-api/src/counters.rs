@@ -100,7 +100,21 @@ struct CoreEntry {
     runtime: Arc<ringgate_runtime::executor::Counters>,
 }
 
-/// The counters of all cores of a gateway, to be read from any thread.
+/// The counters of all cores of a gateway, to be read from any thread, also while it drains and after its end. Reading
+/// holds nobody up. What each counter means stands beside it on the page of [`Metrics::render`].
+///
+/// ```
+/// use ringgate::{App, Core, Gateway, Request};
+/// // The page that a scraper reads, served by the gateway itself.
+/// let page = |request: &Request| request.core().metrics().render();
+/// let gateway = Gateway::builder(move |_: &Core| App::new().route("/metrics", page))
+///     .listen("127.0.0.1:0".parse()?)
+///     .start()?;
+/// assert_eq!(gateway.metrics().get("connections_open"), Some(0));
+/// assert_eq!(gateway.metrics().get("no_such_counter"), None);
+/// assert!(gateway.metrics().render().contains("connections_accepted"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     cores: Arc<Mutex<Vec<CoreEntry>>>,

@@ -352,7 +352,7 @@ impl Shared {
         let end = ends.get_mut(handle.core()).and_then(Option::take);
         drop(ends);
         end.into_iter().for_each(|end| site.join(end));
-        let (listeners, addresses) = self.listeners(handle)?;
+        let (listeners, addresses) = self.listeners(handle).inspect_err(|_| site.core().forget_states())?;
         for (listener, proxies) in listeners {
             match proxies {
                 Some(proxies) => site.serve_listener_behind(listener, proxies),
@@ -389,7 +389,9 @@ async fn run_core(
     drop(told);
     stop.await;
     let time = handle.sleep(Duration::from_millis(shared.drain_ms.load(Ordering::Acquire)));
-    site.drain_until(either(time, shared.cut.clone())).await
+    let report = site.drain_until(either(time, shared.cut.clone())).await;
+    site.core().forget_states();
+    report
 }
 
 /// A gateway that serves, on threads of its own. Dropping it cuts what runs; [`RunningGateway::stop`] drains first.

@@ -411,7 +411,24 @@ where
     }
 }
 
-/// What a handler may return.
+/// What a handler may return. Text and bytes are a 200; `()` is one without content; `None` is 404; of a `Result` either side
+/// answers; a status beside a value replaces its status.
+///
+/// ```
+/// use http::StatusCode;
+/// use ringgate::{App, IntoResponse, Request, Response};
+/// struct Celsius(f32);
+/// impl IntoResponse for Celsius {
+///     fn into_response(self) -> Response {
+///         format!("{:.1} °C\n", self.0).into_response().header("cache-control", "max-age=60")
+///     }
+/// }
+/// let app = App::new()
+///     .route("/outside", |_: &Request| Celsius(-3.5))
+///     .route("/inside", |request: &Request| request.query_value("room").map(|_| Celsius(21.0))) // or 404
+///     .route("/broken", |_: &Request| (StatusCode::SERVICE_UNAVAILABLE, "no sensor\n"));
+/// # let _ = app;
+/// ```
 pub trait IntoResponse {
     /// Makes the response.
     fn into_response(self) -> Response;

@@ -20,7 +20,6 @@ fn small() -> Limits {
         chunk_extension_line_bytes_max: 8,
         body_bytes_max: 10,
         drain_bytes_max: 20,
-        ..Limits::default()
     }
 }
 

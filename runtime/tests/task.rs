@@ -226,7 +226,8 @@ fn within_reach() -> Handle {
 }
 
 fn turn() {
-    WITHIN_REACH.with_borrow_mut(|executor| executor.as_mut().map(|executor| executor.turn(Some(Duration::ZERO)).unwrap()));
+    WITHIN_REACH
+        .with_borrow_mut(|executor| executor.as_mut().map(|executor| executor.turn(Some(Duration::ZERO)).unwrap()));
 }
 
 /// A waker that runs a turn when it wakes or, the last of it, when it is dropped: somebody else's loop may do that.

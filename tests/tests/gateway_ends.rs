@@ -210,9 +210,9 @@ fn a_connection_that_goes_on_in_another_task_keeps_its_time() {
                     std::pin::Pin::new(&mut alarm).poll(cx)
                 })
                 .await;
-                connection
+                (connection,)
             });
-            let connection = task.await.unwrap();
+            let (connection,) = task.await.unwrap();
             assert!(peer.read().starts_with(b"HTTP/1.1 "));
             let other = handle.spawn("other", connection);
             handle.sleep(Duration::from_secs(200)).await;

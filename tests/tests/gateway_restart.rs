@@ -11,6 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// State that holds its own core.
+struct Keeper(Core);
+
 fn app(core: &Core) -> App {
     let handle = core.handle().clone();
     let background = {
@@ -23,7 +26,8 @@ fn app(core: &Core) -> App {
     };
     handle.spawn("background", background).detach();
     App::new()
-        .route("/now", |_: &Request| "now")
+        .state(Keeper(core.clone()))
+        .route("/now", |request: &Request| request.state::<Keeper>().0.index().to_string())
         .route("/forever", async |_: Request| pending::<&'static str>().await)
         .route("/beside", |request: blocking::Request| request.core().index().to_string())
         .route("/held", |request: blocking::Request| {

@@ -10,7 +10,20 @@ use std::{
 };
 
 /// The body of a request, read on a thread of the crew. The mirror of the async `Body`: reading blocks where that one
-/// waits, and the same limits hold.
+/// waits, and the same limits hold. A client that leaves ends it with an error, so no read blocks for ever.
+///
+/// ```
+/// use ringgate::{App, blocking, post};
+/// use std::io::{self, BufRead, BufReader};
+/// fn longest(mut request: blocking::Request) -> io::Result<String> {
+///     let mut longest = 0;
+///     for line in BufReader::new(request.body_mut()).lines() {
+///         longest = longest.max(line?.len());
+///     }
+///     Ok(format!("{longest}\n"))
+/// }
+/// # let _ = App::new().route("/longest", post(longest));
+/// ```
 #[derive(Default)]
 pub struct Body {
     pipe: Option<Arc<Pipe>>,

@@ -153,7 +153,10 @@ impl Exchange {
                 let table = wire.table.clone();
                 let driven = self.drive(wire, machine, |it, _, _, cx| table.poll(&core, &mut it.begun, cx).map(Ok));
                 let mut response = match driven.await {
-                    Err(End::Late) => self.late(machine),
+                    Err(End::Late) => {
+                        table.forget(&core, &mut self.begun);
+                        late(machine)
+                    }
                     driven => driven?,
                 };
                 table.run_after(&core, self.begun.route, &self.request, &mut response);
@@ -417,13 +420,12 @@ impl Exchange {
             }
         }
     }
+}
 
-    /// In place of a handler that ran out of time, and of what it would have answered.
-    fn late(&mut self, machine: &mut Connection) -> Response {
-        self.begun.forget();
-        machine.close_after_response();
-        Response::text("the request took too long\n").status(StatusCode::SERVICE_UNAVAILABLE)
-    }
+/// In place of a handler that ran out of time, and of what it would have answered.
+fn late(machine: &mut Connection) -> Response {
+    machine.close_after_response();
+    Response::text("the request took too long\n").status(StatusCode::SERVICE_UNAVAILABLE)
 }
 
 impl Drop for Incoming {

@@ -114,9 +114,8 @@ mod tests {
     /// The lengths up to the wide threshold, two blocks and one byte more; for Miri those around the borders of words and
     /// blocks.
     fn lengths() -> impl Iterator<Item = usize> {
-        (0..=WIDE_BYTES_MIN.max(2 * 128) + 1).filter(|length| {
-            !cfg!(miri) || [0, 1, 7, 8, 9, 63, 64, 65, 72, 128, 257].contains(length)
-        })
+        (0..=WIDE_BYTES_MIN.max(2 * 128) + 1)
+            .filter(|length| !cfg!(miri) || [0, 1, 7, 8, 9, 63, 64, 65, 72, 128, 257].contains(length))
     }
 
     /// Alignment × rotation of the key × length up to the wide threshold, two blocks and one byte more.
