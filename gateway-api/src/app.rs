@@ -139,6 +139,9 @@ impl App {
     /// Keeps a value for the handlers of this core: `request.state::<T>()`. One per type, for all applications that are
     /// mounted together: of several the first one counts.
     ///
+    /// It goes when the gateway has drained. On a [`Site`](crate::Site) that you drive yourself, state that holds its own
+    /// [`Core`](crate::Core) keeps that, and the executor's descriptors, for good.
+    ///
     /// Closures that own an `Rc` are the other way to give state to handlers.
     #[must_use]
     pub fn state<T: 'static>(mut self, value: T) -> Self {
@@ -168,6 +171,21 @@ impl fmt::Debug for App {
 }
 
 /// Handlers of one path by method. Begun with [`get`], [`post`] and their like.
+///
+/// HEAD is answered by the handler of GET, without the body, unless it has its own. OPTIONS is answered with `Allow`, and
+/// so is, with 405, a method that has no handler here; one that nobody knows is 501.
+/// ```
+/// use ringgate::{App, BodyError, Request, Response, get};
+/// use http::{Method, StatusCode};
+/// async fn store(mut request: Request) -> Result<StatusCode, BodyError> {
+///     let _note = request.body_mut().collect().await?;
+///     Ok(StatusCode::CREATED)
+/// }
+/// let purge = Method::from_bytes(b"PURGE").unwrap();
+/// let note = get(|_: &Request| "a note\n").put(store).on(purge, |_: &Request| Response::new(StatusCode::NO_CONTENT));
+/// let app = App::new().route("/note", note);
+/// # let _ = app;
+/// ```
 #[derive(Default, Debug)]
 pub struct Methods {
     pub(crate) handlers: Vec<(Method, Rc<Handler>)>,
@@ -225,6 +243,12 @@ pub fn any<M>(handler: impl IntoHandler<M>) -> Methods {
 }
 
 /// What a route leads to: a handler, or handlers by method. `Marker` is found by the compiler.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler, nor handlers by method",
+    note = "a handler is `async fn(Request) -> R`, `fn(&Request) -> R` or `fn(blocking::Request) -> R` where `R: IntoResponse`",
+    note = "a WebSocket handler is `async fn(WebSocket) -> R` or `fn(blocking::WebSocket) -> R` where `R` is `()` or a `Result`",
+    note = "the parameter of a closure needs its type: `|request: &Request| ...`"
+)]
 pub trait IntoMethods<Marker> {
     /// As handlers by method.
     fn into_methods(self) -> Methods;

@@ -11,9 +11,11 @@ pub(crate) const COPIED_BYTES_MAX: usize = 4096;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Limits of the wire grammar: bytes and numbers of field lines, chunk extensions, frames.
+    /// Limits of the wire grammar of HTTP/1: bytes and numbers of field lines, chunk extensions. Its `body_bytes_max` and
+    /// `drain_bytes_max` give way to those below.
     pub protocol: ringgate_protocols::limits::Limits,
-    /// Limits of HTTP/2: streams, windows, the abuse budget.
+    /// Limits of HTTP/2: fields, streams, windows, the abuse budget, and whether pushes are promised at all (`push`, off).
+    /// Its times for heads give way to those of [`Timeouts`].
     pub http2: ringgate_protocols::limits::Http2Limits,
     /// Bytes of one request body; beyond it 413. 1 MiB is nginx's. A handler may raise it for its own request with
     /// `Body::set_bytes_max` before it reads.
@@ -117,6 +119,21 @@ impl Timeouts {
 }
 
 /// Limits and timeouts together: what a gateway is configured with.
+///
+/// ```
+/// use ringgate::{App, Config, Gateway, Request};
+/// let mut config = Config::default();
+/// config.limits.body_bytes_max = 10 << 20; // 10 MiB, then 413
+/// config.limits.process_bytes_max = Some(512 << 20);
+/// config.timeouts.request_timeout_ms = 5_000; // then 503
+/// let gateway = Gateway::builder(|_| App::new().route("/", |_: &Request| "hello\n"))
+///     .listen("127.0.0.1:0".parse()?)
+///     .limits(config.limits)
+///     .timeouts(config.timeouts)
+///     .start()?;
+/// # drop(gateway);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Config {

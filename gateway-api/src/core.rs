@@ -139,6 +139,12 @@ impl Core {
         self.shared.shed.is_on(self.handle().now(), || self.shared.counters.sheddings.up())
     }
 
+    /// Lets the application's state go: what of it holds this core would keep it, and its descriptors, for ever.
+    pub(crate) fn forget_states(&self) {
+        let states = std::mem::take(&mut *self.shared.states.borrow_mut());
+        drop(states);
+    }
+
     pub(crate) fn add_states(&self, states: Vec<(TypeId, Rc<dyn Any>)>) {
         self.shared.states.borrow_mut().extend(states);
     }

@@ -35,8 +35,8 @@ struct Inner {
     count: usize,
     /// Wakes the connections that are not in a task of ours, by their places.
     foreign: BTreeMap<u32, Waker>,
-    /// Waits for the last one to end.
-    waker: Option<Waker>,
+    /// Wait for the last one to end: drains, and there may be several.
+    waiting: Vec<Waker>,
 }
 
 struct Entry {
@@ -91,7 +91,10 @@ impl Registry {
     pub(crate) fn wake_all(&self) {
         let inner = self.inner.borrow();
         inner.entries.iter().flatten().filter_map(|entry| entry.task.as_ref()).for_each(JoinHandle::wake);
-        inner.foreign.values().for_each(Waker::wake_by_ref);
+        let foreign: Vec<Waker> = inner.foreign.values().cloned().collect();
+        // What a foreign waker does is not known: it may come back to us.
+        drop(inner);
+        foreign.into_iter().for_each(Waker::wake);
     }
 
     /// Done when no connection is left.
@@ -101,7 +104,9 @@ impl Registry {
             if inner.count == 0 {
                 return Poll::Ready(());
             }
-            inner.waker = Some(cx.waker().clone());
+            if !inner.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                inner.waiting.push(cx.waker().clone());
+            }
             Poll::Pending
         })
         .await;
@@ -149,14 +154,14 @@ impl Drop for Member {
         inner.free.push(self.place);
         let foreign = inner.foreign.remove(&self.place);
         inner.count -= 1;
-        let waker = if inner.count == 0 { inner.waker.take() } else { None };
+        let waiting = if inner.count == 0 { std::mem::take(&mut inner.waiting) } else { Vec::new() };
         drop(inner);
         drop(foreign);
         if let Some(Entry { link, task }) = entry {
             link.core.shared.counters.connections_open.down();
             task.into_iter().for_each(JoinHandle::detach);
         }
-        waker.into_iter().for_each(Waker::wake);
+        waiting.into_iter().for_each(Waker::wake);
     }
 }
 

@@ -4,6 +4,17 @@ use http::StatusCode;
 use std::{fmt, io};
 
 /// Why a body cannot be read to its end. A handler that returns it answers with [`BodyError::status`].
+///
+/// ```
+/// use ringgate::{BodyError, Request, Response};
+/// async fn upload(mut request: Request) -> Result<Response, BodyError> {
+///     match request.body_mut().collect().await {
+///         Err(BodyError::TooLarge) => Ok(Response::text("at most 1 MiB\n").status(BodyError::TooLarge.status())),
+///         body => Ok(Response::bytes(body?)),
+///     }
+/// }
+/// # let _ = ringgate::App::new().route("/upload", ringgate::post(upload));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum BodyError {

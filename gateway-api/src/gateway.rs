@@ -9,6 +9,7 @@ use crate::{
     proxies::TrustedProxies,
     shed::Shed,
     site::{self, Site},
+    socket_file::SocketFile,
     websocket::topic::{BROADCASTS_MAX, Broadcast},
 };
 use ringgate_runtime::{
@@ -206,7 +207,7 @@ impl Gateway {
             metrics: Metrics::default(),
             drain_ms: AtomicU64::new(0),
             cut: Stop::new(),
-            plan: Mutex::new(Plan { places: Some(self.places), bound: Vec::new() }),
+            plan: Mutex::new(Plan { places: Some(self.places), bound: Vec::new(), files: Vec::new() }),
             mesh: Mutex::new(mesh(cores, BROADCASTS_MAX).into_iter().map(Some).collect()),
         });
         let (told, tell) = mpsc::channel();
@@ -281,6 +282,8 @@ struct Plan {
     /// Until the first core has bound them.
     places: Option<Vec<(Place, Option<TrustedProxies>)>>,
     bound: Vec<(Bound, Option<TrustedProxies>)>,
+    /// Of Unix sockets that were bound here. Those of sockets that were handed to us are not ours.
+    files: Vec<SocketFile>,
 }
 
 /// A place that the first core has bound; the other cores follow.
@@ -302,7 +305,13 @@ impl Shared {
         if let Some(places) = plan.places.take() {
             for (place, proxies) in places {
                 let (listener, is_own) = match place {
-                    Place::Address(address) => (handle.listen(&address)?, matches!(address, Address::Tcp(_))),
+                    Place::Address(address) => {
+                        let listener = bind(handle, &address)?;
+                        if let Address::Unix(path) = &address {
+                            plan.files.extend(SocketFile::of(path));
+                        }
+                        (listener, matches!(address, Address::Tcp(_)))
+                    }
                     Place::Bound(socket) => (handle.adopt_listener(socket)?, false),
                 };
                 let bound = match listener.local_address()? {
@@ -315,7 +324,7 @@ impl Shared {
         } else {
             for (bound, proxies) in &plan.bound {
                 let listener = match bound {
-                    Bound::Address(address) => handle.listen(address)?,
+                    Bound::Address(address) => bind(handle, address)?,
                     Bound::Socket(socket, _) => handle.adopt_listener(socket.try_clone()?)?,
                 };
                 listeners.push((listener, proxies.clone()));
@@ -343,7 +352,7 @@ impl Shared {
         let end = ends.get_mut(handle.core()).and_then(Option::take);
         drop(ends);
         end.into_iter().for_each(|end| site.join(end));
-        let (listeners, addresses) = self.listeners(handle)?;
+        let (listeners, addresses) = self.listeners(handle).inspect_err(|_| site.core().forget_states())?;
         for (listener, proxies) in listeners {
             match proxies {
                 Some(proxies) => site.serve_listener_behind(listener, proxies),
@@ -352,6 +361,12 @@ impl Shared {
         }
         Ok((site, addresses))
     }
+}
+
+/// Listens, or says where it could not.
+fn bind(handle: &Handle, address: &Address) -> io::Result<Listener> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen at {address}: {error}"));
+    handle.listen(address).map_err(named)
 }
 
 /// The life of one core.
@@ -374,7 +389,9 @@ async fn run_core(
     drop(told);
     stop.await;
     let time = handle.sleep(Duration::from_millis(shared.drain_ms.load(Ordering::Acquire)));
-    site.drain_until(either(time, shared.cut.clone())).await
+    let report = site.drain_until(either(time, shared.cut.clone())).await;
+    site.core().forget_states();
+    report
 }
 
 /// A gateway that serves, on threads of its own. Dropping it cuts what runs; [`RunningGateway::stop`] drains first.
@@ -427,6 +444,8 @@ impl RunningGateway {
     }
 
     /// Stops accepting, lets running exchanges finish, cuts what is left after `deadline`, and says what that was.
+    /// The files of Unix sockets that the gateway has bound go first, unless others have taken their places: a successor
+    /// can bind there while this one drains.
     ///
     /// # Errors
     /// When a core panicked.
@@ -438,15 +457,13 @@ impl RunningGateway {
         let Some(pool) = self.pool.take() else { return Ok(DrainReport::default()) };
         let begun = Instant::now();
         self.shared.drain_ms.store(u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
+        // While the sockets still listen, so that nobody else can have bound a file of the same name by then.
+        let files = std::mem::take(&mut self.shared.plan.lock().unwrap_or_else(PoisonError::into_inner).files);
+        drop(files);
         pool.stop();
-        let reports = pool.join()?;
+        let reports = pool.join();
         self.shared.crew.shutdown(begun + deadline.min(Duration::from_secs(86_400)));
-        for address in &self.addresses {
-            if let Address::Unix(path) = address {
-                // Nobody listens there any more; a file somebody else has put there meanwhile is not ours to judge.
-                let _ = std::fs::remove_file(path);
-            }
-        }
+        let reports = reports?;
         let open = reports.iter().map(|report| report.open).sum();
         let cut = reports.iter().map(|report| report.cut).sum();
         Ok(DrainReport { open, cut, took: begun.elapsed() })

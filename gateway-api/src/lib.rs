@@ -235,6 +235,7 @@ mod request;
 mod response;
 mod shed;
 mod site;
+mod socket_file;
 mod stream;
 
 pub use crate::{

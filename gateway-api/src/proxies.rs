@@ -76,7 +76,14 @@ fn prefix(word: &str) -> Option<(IpAddr, u8)> {
     let address: IpAddr = address.parse().ok()?;
     let most = if address.is_ipv4() { 32 } else { 128 };
     let bits = bits.map_or(Some(most), |bits| bits.parse().ok().filter(|bits| *bits <= most))?;
-    Some((address, bits))
+    // Peers are judged as what they are, so this is too: IPv4 in the clothes of IPv6 (RFC 4291 section 2.5.5.2).
+    match address {
+        IpAddr::V6(mapped) if bits >= 96 => match mapped.to_ipv4_mapped() {
+            Some(address) => Some((address.into(), bits - 96)),
+            None => Some((mapped.into(), bits)),
+        },
+        address => Some((address, bits)),
+    }
 }
 
 #[cfg(test)]
@@ -93,6 +100,12 @@ mod tests {
             assert!(!trusts(stranger), "{stranger}");
         }
         assert!(!proxies.trusts(None));
+        let mapped: TrustedProxies = "::ffff:10.1.0.0/112, ::ffff:192.0.2.1".parse().unwrap();
+        for (peer, is_trusted) in
+            [("10.1.2.3:1", true), ("192.0.2.1:1", true), ("10.2.0.0:1", false), ("[::1]:1", false)]
+        {
+            assert_eq!(mapped.trusts(Some(&peer.parse().unwrap())), is_trusted, "{peer}");
+        }
         let all: TrustedProxies = "0.0.0.0/0,::/0,unix".parse().unwrap();
         for anybody in ["1.2.3.4:1", "[::1]:1", "unix:/run/x"] {
             assert!(all.trusts(Some(&anybody.parse().unwrap())), "{anybody}");

@@ -13,13 +13,20 @@ use http::{
 };
 use ringgate_protocols::http::length::parse_content_length;
 use ringgate_runtime::buffer::Piece;
-use std::{fmt, io, pin::Pin, task::Poll};
+use std::{
+    fmt, io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::Poll,
+};
 
 /// A response. Made by a handler, or out of whatever a handler returns ([`IntoResponse`]).
 ///
 /// How a body is framed is the gateway's business: `date`, `server`, `transfer-encoding`, and `content-length` beside a body
-/// of known length are not taken from here. For a stream `content-length` says the same as [`Response::length`]. Of
-/// `connection` only `close` is obeyed. A body of a status that has none (204, 205, 304) is not sent.
+/// of known length are not taken from here; a response without a body has the length 0, whatever is set. For a stream
+/// `content-length` says the same as [`Response::length`]. In an answer to HEAD, and in a 304, it tells the length that the
+/// answer to GET has, so that its body need not be made; one that is no number is left out. Of `connection` only `close`
+/// is obeyed. A body of a status that has none (204, 205, 304) is not sent.
 ///
 /// ```
 /// use ringgate::{Request, Response};
@@ -179,7 +186,7 @@ impl Response {
         S: Stream<Item = Result<C, E>> + 'static,
         C: Into<Chunk>,
     {
-        let chunks: ChunkStream = Box::pin(Chunks { inner: Box::pin(chunks) });
+        let chunks: ChunkStream = Box::pin(Chunks { inner: Some(Box::pin(chunks)) });
         Self::of(Payload::Stream { chunks, length: None }, BYTES)
     }
 
@@ -207,9 +214,17 @@ impl Response {
 
     /// A redirection (303 See Other) to `location`.
     ///
+    /// ```
+    /// use ringgate::{App, Response, blocking, post};
+    /// fn save(_: blocking::Request) -> Result<Response, ringgate::InvalidField> {
+    ///     Response::redirect("/saved")
+    /// }
+    /// # let _ = App::new().route("/save", post(save));
+    /// ```
+    ///
     /// # Errors
     /// When `location` cannot stand in a field.
-    pub fn redirect(location: &str) -> Result<Self, InvalidHeaderValue> {
+    pub fn redirect(location: &str) -> Result<Self, InvalidField> {
         let location = HeaderValue::from_str(location)?;
         Ok(Self::new(StatusCode::SEE_OTHER).header_value(header::LOCATION, location))
     }
@@ -301,14 +316,18 @@ impl Response {
         self
     }
 
-    /// The length that a field claims for a body whose own is not known; what is none is taken away.
-    pub(crate) fn claimed_length(&mut self) -> Option<u64> {
-        let claimed = self.field(&header::CONTENT_LENGTH)?;
-        let length = parse_content_length(claimed);
-        if length.is_none() {
-            self.remove(&header::CONTENT_LENGTH);
+    /// What the head tells of the length, over every protocol (RFC 9110 section 8.6): that of the body; where that is not
+    /// known, the one set as a field; and the same where the body is not sent anyway, and so may not have been made.
+    /// There nothing is said rather than a zero that GET would not have.
+    pub(crate) fn announced_length(&self, is_head: bool) -> Option<u64> {
+        let claimed = || self.field(&header::CONTENT_LENGTH).and_then(parse_content_length);
+        match (self.status, self.body.length()) {
+            (StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT, _) => None,
+            (StatusCode::NOT_MODIFIED, Some(0)) => claimed().filter(|length| *length > 0),
+            (_, Some(0)) if is_head => claimed().filter(|length| *length > 0),
+            (_, None) => claimed(),
+            (_, known) => known,
         }
-        length
     }
 
     /// With trailers behind a streamed body, where `request.features().trailers` says that they arrive; elsewhere
@@ -360,7 +379,20 @@ impl From<InvalidHeaderValue> for InvalidField {
 
 /// A stream whose pieces are made into [`Chunk`]s and whose errors all mean the same: broken off.
 struct Chunks<S> {
-    inner: Pin<Box<S>>,
+    /// Until it is dropped.
+    inner: Option<Pin<Box<S>>>,
+}
+
+impl<S> Drop for Chunks<S> {
+    fn drop(&mut self) {
+        drop_contained(&mut self.inner);
+    }
+}
+
+/// Drops what a handler has left behind. A panic of that must not cost what goes on beside it: the end of a response, the
+/// other streams of a connection. (The panic hook has told it.)
+pub(crate) fn drop_contained<T>(left: &mut Option<T>) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(left.take())));
 }
 
 impl<S, C, E> Stream for Chunks<S>
@@ -371,14 +403,32 @@ where
     type Item = Result<Chunk, BodyError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Option<Self::Item>> {
-        self.inner
+        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        inner
             .as_mut()
             .poll_next(cx)
             .map(|next| next.map(|piece| piece.map(Into::into).map_err(|_| BodyError::Disconnected)))
     }
 }
 
-/// What a handler may return.
+/// What a handler may return. Text and bytes are a 200; `()` is one without content; `None` is 404; of a `Result` either side
+/// answers; a status beside a value replaces its status.
+///
+/// ```
+/// use http::StatusCode;
+/// use ringgate::{App, IntoResponse, Request, Response};
+/// struct Celsius(f32);
+/// impl IntoResponse for Celsius {
+///     fn into_response(self) -> Response {
+///         format!("{:.1} °C\n", self.0).into_response().header("cache-control", "max-age=60")
+///     }
+/// }
+/// let app = App::new()
+///     .route("/outside", |_: &Request| Celsius(-3.5))
+///     .route("/inside", |request: &Request| request.query_value("room").map(|_| Celsius(21.0))) // or 404
+///     .route("/broken", |_: &Request| (StatusCode::SERVICE_UNAVAILABLE, "no sensor\n"));
+/// # let _ = app;
+/// ```
 pub trait IntoResponse {
     /// Makes the response.
     fn into_response(self) -> Response;

@@ -62,6 +62,8 @@ struct Inner {
     table: Rc<Table>,
     registry: Rc<Registry>,
     listeners: RefCell<Vec<JoinHandle<()>>>,
+    /// Hears the other cores, during a drain too: handlers that are still at it publish, and wait for room.
+    hearing: RefCell<Option<JoinHandle<()>>>,
 }
 
 impl Site {
@@ -86,14 +88,20 @@ impl Site {
         let core = Core::new(handle.clone(), config, crew, metrics, shed);
         let (table, states) = Table::new(factory(&core));
         core.add_states(states);
-        let inner = Inner { core, table: Rc::new(table), registry: Rc::default(), listeners: RefCell::default() };
+        let inner = Inner {
+            core,
+            table: Rc::new(table),
+            registry: Rc::default(),
+            listeners: RefCell::default(),
+            hearing: RefCell::default(),
+        };
         Self { inner: Rc::new(inner) }
     }
 
     /// Hears what is published on the other cores, and lets them hear this one.
     pub(crate) fn join(&self, end: MeshEnd<Box<Broadcast>>) {
         let task = self.core().handle().spawn("topics", Hub::of(self.core()).join(end));
-        self.inner.listeners.borrow_mut().push(task);
+        *self.inner.hearing.borrow_mut() = Some(task);
     }
 
     /// The core this site is on.
@@ -115,7 +123,7 @@ impl Site {
     }
 
     /// Listens at an address and serves what comes, until the site is drained or dropped. Answers the address with the
-    /// port that was chosen.
+    /// port that was chosen. The file of a Unix socket stays behind; whoever listens there next replaces it.
     ///
     /// # Errors
     /// As `bind(2)` and `listen(2)`.

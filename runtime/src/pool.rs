@@ -163,7 +163,7 @@ impl<T: Send + 'static> ExecutorPool<T> {
             let (started, start) = mpsc::channel();
             let config = ExecutorConfig { core, ..config.clone() };
             let (program, stop) = (program.clone(), stop.clone());
-            let thread = thread::Builder::new().name(format!("ringgate-{core}")).spawn(move || {
+            let spawned = thread::Builder::new().name(format!("ringgate-{core}")).spawn(move || {
                 // The starter waits for this message; it is gone only if it panicked.
                 let set_up = set_up(cpu, config);
                 let mut executor = match set_up {
@@ -178,17 +178,19 @@ impl<T: Send + 'static> ExecutorPool<T> {
                 };
                 let program = program(executor.handle(), stop);
                 Some(executor.block_on(program))
-            })?;
-            match start.recv().unwrap_or_else(|_| Err(io::Error::other("an executor's thread ended while starting"))) {
+            });
+            let started = spawned.and_then(|thread| {
+                pool.threads.push(thread);
+                start.recv().unwrap_or_else(|_| Err(io::Error::other("an executor's thread ended while starting")))
+            });
+            match started {
                 Ok(known) => pool.cores.push(known),
                 Err(error) => {
                     pool.stop();
-                    let _ = thread.join();
                     let _ = pool.join();
                     return Err(error);
                 }
             }
-            pool.threads.push(thread);
         }
         Ok(pool)
     }

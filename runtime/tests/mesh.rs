@@ -159,6 +159,23 @@ fn many_tasks_of_one_core_wait_for_the_same_room() {
     receiver.join().unwrap();
 }
 
+/// It takes one message and is busy with it, then the next: whatever the ring holds, its senders are not forgotten.
+#[test]
+fn a_receiver_that_takes_its_time_gets_everything() {
+    for messages_max in 1..=5 {
+        let mut ends = mesh::<u64>(2, messages_max).into_iter();
+        let (here, there) = (ends.next().unwrap(), ends.next().unwrap());
+        let receiver = thread::spawn(move || {
+            for number in 0..50 {
+                assert_eq!(block_on(there.recv()), (0, number));
+                thread::sleep(Duration::from_micros(200));
+            }
+        });
+        (0..50).for_each(|number| block_on(here.send(1, number)).unwrap());
+        receiver.join().unwrap();
+    }
+}
+
 /// One side looks without end, the other sleeps at every chance: as many close meetings of "nothing there, I wait" with
 /// "there it is" as two processors can have. Where one is lost, the sleeper never wakes.
 const CLOSE_MEETINGS: u64 = rounds(200_000, 20);

@@ -55,6 +55,7 @@ const HOUSES: &[House] = &[
             // The text that heads begin with: a core keeps it for all its connections.
             (&["conn::openings"], 0),
             (&["proxies"], 0),
+            (&["socket_file"], 0),
             (&["shed"], 0),
             (&["pipe"], 1),
             (&["stream"], 1),

@@ -10,7 +10,20 @@ use std::{
 };
 
 /// The body of a request, read on a thread of the crew. The mirror of the async `Body`: reading blocks where that one
-/// waits, and the same limits hold.
+/// waits, and the same limits hold. A client that leaves ends it with an error, so no read blocks for ever.
+///
+/// ```
+/// use ringgate::{App, blocking, post};
+/// use std::io::{self, BufRead, BufReader};
+/// fn longest(mut request: blocking::Request) -> io::Result<String> {
+///     let mut longest = 0;
+///     for line in BufReader::new(request.body_mut()).lines() {
+///         longest = longest.max(line?.len());
+///     }
+///     Ok(format!("{longest}\n"))
+/// }
+/// # let _ = App::new().route("/longest", post(longest));
+/// ```
 #[derive(Default)]
 pub struct Body {
     pipe: Option<Arc<Pipe>>,
@@ -20,7 +33,6 @@ pub struct Body {
     bytes_max: u64,
     /// Bytes taken from the pipe.
     read: u64,
-    ended: bool,
     /// What every call answers from now on.
     failed: Option<BodyError>,
 }
@@ -28,13 +40,14 @@ pub struct Body {
 impl Body {
     pub(crate) fn new(pipe: Option<(Arc<Pipe>, u64)>, length: Option<u64>) -> Self {
         let (pipe, bytes_max) = pipe.map_or((None, 0), |(pipe, bytes_max)| (Some(pipe), bytes_max));
-        Self { ended: pipe.is_none(), pipe, piece: Bytes::new(), length, bytes_max, read: 0, failed: None }
+        Self { pipe, piece: Bytes::new(), length, bytes_max, read: 0, failed: None }
     }
 
     /// True when the request announced no body, or the body is read to its end.
     #[must_use]
     pub fn is_end(&self) -> bool {
-        self.ended
+        let is_read = self.pipe.as_ref().is_none_or(|pipe| pipe.is_read());
+        self.piece.is_empty() && self.failed.is_none() && is_read
     }
 
     /// Bytes announced by `Content-Length`; `Some(0)` without a body, `None` when only the end will tell.
@@ -57,9 +70,6 @@ impl Body {
         if !self.piece.is_empty() {
             return Some(Ok(std::mem::take(&mut self.piece)));
         }
-        if self.ended {
-            return None;
-        }
         if let Some(error) = self.failed {
             return Some(Err(error));
         }
@@ -75,7 +85,6 @@ impl Body {
                 next = Some(Err(BodyError::TooLarge));
             }
         }
-        self.ended = next.is_none();
         self.failed = next.as_ref().and_then(|next| next.as_ref().err()).copied();
         next
     }
@@ -92,10 +101,10 @@ impl Body {
         Ok(whole.into())
     }
 
-    /// The trailers, once the body is read to its end and if there were any; the second call has none.
+    /// The trailers, once the body is read to its end and if there were any.
     #[must_use]
     pub fn trailers(&self) -> Option<HeaderMap> {
-        self.pipe.as_ref().filter(|_| self.ended).and_then(|pipe| pipe.take_trailers())
+        self.pipe.as_ref().filter(|_| self.is_end()).and_then(|pipe| pipe.trailers())
     }
 }
 
@@ -126,7 +135,7 @@ impl Drop for Body {
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Body").field("length", &self.length).field("is_end", &self.ended).finish()
+        f.debug_struct("Body").field("length", &self.length).field("is_end", &self.is_end()).finish()
     }
 }
 
@@ -146,8 +155,9 @@ mod tests {
         body.read_exact(&mut two[..1]).unwrap();
         body.read_exact(&mut two).unwrap();
         assert_eq!(&two, b"bc");
-        assert_eq!(body.collect().unwrap(), "de");
-        assert!(body.is_end());
+        assert!(!body.is_end());
+        assert_eq!(body.next().unwrap().unwrap(), "de");
+        assert!(body.is_end() && body.next().is_none(), "as with the async one it is known before it is told");
     }
 
     #[test]

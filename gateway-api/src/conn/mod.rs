@@ -83,8 +83,11 @@ fn poll_preface<S: ByteStream>(wire: &mut Wire<S>, cx: &mut Context<'_>) -> Poll
     if wire.poll_deadline(cx).is_pending() {
         return Poll::Pending;
     }
-    wire.core().shared.counters.timeouts_header.up();
-    // With a few bytes in it is a head that did not come in time: 408. Without any there is nobody to talk to.
-    let is_begun = !wire.input.is_empty();
-    Poll::Ready(is_begun.then_some(Preface::Http1))
+    if wire.input.is_empty() {
+        // Nothing came: there is nobody to talk to.
+        wire.core().shared.counters.timeouts_header.up();
+        return Poll::Ready(None);
+    }
+    // A head that did not come in time: HTTP/1 says so, 408, and counts it.
+    Poll::Ready(Some(Preface::Http1))
 }

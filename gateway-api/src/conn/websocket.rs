@@ -95,21 +95,30 @@ impl Drop for Driver {
 impl Driver {
     /// One turn: take in, converse, send.
     fn poll<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Poll<Next> {
-        self.attend(cx);
+        if self.attend(cx) {
+            // Another task goes on with it: the timer is to wake that one.
+            wire.deadline = Instant::default();
+        }
         if wire.core().shared.draining.get()
             && !std::mem::replace(&mut self.socket.state.borrow_mut().is_draining, true)
         {
             let _ = self.socket.close(Some(CloseCode::GOING_AWAY), "");
         }
         let mut is_tired = true;
+        // Whoever has woken us may have meant the handler.
+        let mut has_news = true;
         for _ in 0..LEASES_PER_POLL_MAX {
             let asked = self.wants_input();
             let received = self.receive(wire, cx);
+            if !received && !has_news {
+                is_tired = false;
+                break;
+            }
             self.converse(cx);
-            let again = self.flush(wire, cx);
+            has_news = self.flush(wire, cx);
             // The handler may have taken what kept us from reading: then nobody else will wake us to go on.
             let is_hungry = !asked && self.wants_input();
-            if !received && !again && !is_hungry {
+            if !received && !has_news && !is_hungry {
                 is_tired = false;
                 break;
             }
@@ -122,10 +131,11 @@ impl Driver {
         polled
     }
 
-    fn attend(&self, cx: &Context<'_>) {
+    /// At work from now on. True for another task than before.
+    fn attend(&self, cx: &Context<'_>) -> bool {
         let mut state = self.socket.state.borrow_mut();
         state.is_attended = true;
-        remember(&mut state.driver, cx);
+        remember(&mut state.driver, cx)
     }
 
     /// Takes what has come, unless there is something before it that nobody has taken.

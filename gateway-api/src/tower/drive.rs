@@ -49,6 +49,9 @@ impl Site {
     /// when the driver of the executor fails. Dropped, it ends the executor's tasks, and who waits for the executor waits in
     /// vain: it should live as long as connections of the host do.
     ///
+    /// The turns follow what this site's own handlers do. Another site on the same executor is not heard, and what its
+    /// handlers ask for waits until something else calls for a turn: let the hosts of a thread share one site.
+    ///
     /// Each time the host has polled a handler or a body, one turn follows; what was polled in the same round of its loop
     /// shares it.
     ///

@@ -5,7 +5,7 @@ use crate::{
     error::BodyError,
     handler::{Handler, IntoHandler, Kind, ResponseFuture},
     request::Request,
-    response::{Payload, Response},
+    response::{Payload, Response, drop_contained},
     stream::Chunk,
     tower::{
         origin::{self, Origin},
@@ -322,8 +322,10 @@ impl<B: Body> Stream for Frames<B> {
 
 impl<B: Body> Drop for Frames<B> {
     fn drop(&mut self) {
-        if let Some(hook) = &self.hook {
-            hook(&mut || drop(self.body.take()));
+        let body = &mut self.body;
+        match &self.hook {
+            Some(hook) => hook(&mut || drop_contained(body)),
+            None => drop_contained(body),
         }
     }
 }

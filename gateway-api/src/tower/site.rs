@@ -2,7 +2,7 @@
 
 use crate::{
     body::{Body, Inbound},
-    dispatch::{Begun, Outcome, SHED},
+    dispatch::{Begun, SHED},
     error::BodyError,
     features::Features,
     request::{Link, Request},
@@ -155,7 +155,7 @@ impl Answer {
                 && Pin::new(deadline).poll(cx).is_ready()
             {
                 core.shared.counters.timeouts_handler.up();
-                begun.forget();
+                table.forget(core, begun);
                 let late = Response::text("the request took too long\n").status(StatusCode::SERVICE_UNAVAILABLE);
                 polled = Poll::Ready(late);
             }
@@ -180,6 +180,7 @@ impl Answer {
             _ => response,
         };
         core.shared.counters.response(response.status);
+        let length = response.announced_length(is_head);
         let Response { status, content_type, fields, body, trailers } = response;
         let mut translated = http::Response::new(ResponseBody::empty());
         *translated.status_mut() = status;
@@ -196,12 +197,10 @@ impl Answer {
         if (core.is_draining() || is_shed) && version < Version::HTTP_2 {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        let is_bodiless = is_bodiless(status);
-        let length = body.length().filter(|length| !is_bodiless && (*length > 0 || !is_head));
         if let Some(length) = length {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
-        if is_head || is_bodiless {
+        if is_head || is_bodiless(status) {
             return translated;
         }
         let trailers = trailers.map(|trailers| *trailers);
@@ -213,7 +212,7 @@ impl Answer {
         let passes = self.passes(headers, length);
         let trailers = trailers.filter(&passes);
         *translated.body_mut() = match body {
-            Payload::Stream { chunks, length } => {
+            Payload::Stream { chunks, .. } => {
                 let (core, nudge) = (core.clone(), self.nudge.clone());
                 let streamed = Streamed { chunks, inflow: self.inflow.take(), core, nudge, passes: Box::new(passes) };
                 ResponseBody::streamed(streamed, length, trailers)
@@ -304,8 +303,10 @@ impl Future for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if self.begun.take().is_some_and(|begun| matches!(begun.outcome, Outcome::Pending(_))) {
-            self.site.core().shared.counters.disconnects.up();
+        if let Some(mut begun) = self.begun.take().filter(Begun::is_pending) {
+            let core = self.site.core();
+            core.shared.counters.disconnects.up();
+            self.site.table().forget(core, &mut begun);
             // What the handler held may have woken tasks when it went.
             self.nudge.give();
         }

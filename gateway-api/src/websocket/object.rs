@@ -229,6 +229,26 @@ impl fmt::Debug for WebSocket {
 }
 
 /// The receiving half. Dropped alone it means that what the peer says is thrown away.
+///
+/// ```
+/// use ringgate::websocket::WebSocket;
+/// use std::time::Duration;
+/// async fn clock(socket: WebSocket) {
+///     let handle = socket.core().handle().clone();
+///     let (mut sender, mut receiver) = socket.split();
+///     let ticks = handle.spawn("ticks", {
+///         let handle = handle.clone();
+///         async move {
+///             while sender.send("tick").await.is_ok() {
+///                 handle.sleep(Duration::from_secs(1)).await;
+///             }
+///         }
+///     });
+///     while let Some(Ok(_)) = receiver.recv().await {}
+///     drop(ticks); // it ends with the conversation
+/// }
+/// # let _ = ringgate::App::new().route("/clock", clock);
+/// ```
 pub struct Receiver {
     socket: Rc<Socket>,
 }
@@ -424,43 +444,30 @@ impl Stream for Receiver {
     }
 }
 
-impl Sink<Message> for Sender {
-    type Error = SocketError;
+macro_rules! sink {
+    ($object:ty) => {
+        impl Sink<Message> for $object {
+            type Error = SocketError;
 
-    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        self.socket.poll_room(cx)
-    }
+            fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+                self.socket.poll_room(cx)
+            }
 
-    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), SocketError> {
-        self.socket.write(message.into())
-    }
+            fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), SocketError> {
+                self.socket.write(message.into())
+            }
 
-    /// Ready when everything has been handed to the wire.
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        self.socket.poll_handed_over(cx)
-    }
+            /// Ready when everything has been handed to the wire.
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+                self.socket.poll_handed_over(cx)
+            }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        self.socket.poll_closed(cx)
-    }
+            fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+                self.socket.poll_closed(cx)
+            }
+        }
+    };
 }
 
-impl Sink<Message> for WebSocket {
-    type Error = SocketError;
-
-    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        self.socket.poll_room(cx)
-    }
-
-    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), SocketError> {
-        self.socket.write(message.into())
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        self.socket.poll_handed_over(cx)
-    }
-
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        self.socket.poll_closed(cx)
-    }
-}
+sink!(Sender);
+sink!(WebSocket);

@@ -170,6 +170,9 @@ impl ReceivePool {
     }
 
     /// One more lease on a lent buffer.
+    ///
+    /// # Panics
+    /// When they cannot be counted any more, which only leases that are forgotten come to: the next one would seem alone.
     #[inline]
     pub(super) fn retain(&self, buffer: u16) {
         let count = &self.counts[usize::from(buffer)];

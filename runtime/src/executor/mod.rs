@@ -45,7 +45,28 @@ use crate::time::{Instant, Timers};
 /// One core's loop: driver, tasks, timers, buffers. It lives on the thread that made it.
 ///
 /// Normally it owns its thread ([`block_on`](Self::block_on)). It can also be driven one [`turn`](Self::turn) at a time
-/// from somebody else's loop.
+/// from somebody else's loop. Dropping it drops its tasks; handles that are left spawn nothing any more.
+///
+/// ```
+/// use ringgate_runtime::executor::{Executor, ExecutorConfig, Turn};
+/// use std::time::Duration;
+/// let mut executor = Executor::new(ExecutorConfig::default())?;
+/// let handle = executor.handle();
+/// let task = handle.spawn("tick", {
+///     let handle = handle.clone();
+///     async move { handle.sleep(Duration::from_millis(2)).await }
+/// });
+/// // Somebody else's loop: each turn says until when it may be left alone.
+/// while !task.is_finished() {
+///     let wait = match executor.turn(Some(Duration::ZERO))? {
+///         Turn::Again => Duration::ZERO,
+///         Turn::Until(moment) => moment.since(handle.now()),
+///         Turn::Idle => break,
+///     };
+///     std::thread::sleep(wait); // or wait for `readiness` as well
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Executor {
     core: Rc<Core>,
 }

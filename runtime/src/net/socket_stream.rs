@@ -17,6 +17,8 @@ use crate::sys::address::Address;
 
 /// A connected TCP or Unix stream socket. Dropping it closes it, whatever is in flight: what the kernel has taken is
 /// still delivered, what it has not is lost.
+///
+/// For an exchange of bytes see [`Listener`](crate::net::Listener).
 pub struct SocketStream {
     core: Rc<Core>,
     key: Key,

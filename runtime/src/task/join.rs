@@ -12,6 +12,23 @@ use crate::task::header::{Header, TaskPtr, empty, output, release, wake};
 
 /// Waits for a task of the same core. Dropping it cancels the task: its future is dropped at once (or, if the task drops
 /// its own handle, when its poll returns). [`detach`](Self::detach) lets the task go on by itself.
+///
+/// Awaited, it gives what the task's future gave, or [`TaskPanicked`]; never anything once the executor was dropped.
+///
+/// ```
+/// use ringgate_runtime::executor::{Executor, ExecutorConfig};
+/// let mut executor = Executor::new(ExecutorConfig::default())?;
+/// let handle = executor.handle();
+/// executor.block_on(async {
+///     let sum = handle.spawn("sum", async { 1 + 1 });
+///     let waits = handle.spawn("waits", std::future::pending::<()>());
+///     drop(waits); // cancelled
+///     assert_eq!(sum.await.unwrap(), 2);
+///     let fails = handle.spawn("fails", async { panic!("contained") });
+///     assert!(fails.await.is_err());
+/// });
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[must_use = "dropping the handle cancels the task; call `detach` to let it go on"]
 pub struct JoinHandle<T> {
     /// It has a count of its own.
