@@ -23,6 +23,7 @@ fn main() -> std::io::Result<()> {
     let mut answer = String::new();
     client.read_to_string(&mut answer)?;
     println!("{answer}");
+    drop(client);
 
     let report = gateway.stop(Duration::from_secs(5))?;
     println!("stopped in {:?}, {} connections cut", report.took, report.cut);

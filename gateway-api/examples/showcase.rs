@@ -137,9 +137,9 @@ fn json(request: &Request) -> Json<BTreeMap<&'static str, String>> {
     ]))
 }
 
-fn features(request: &Request) -> Json<BTreeMap<&'static str, String>> {
-    let mut names: BTreeMap<_, _> = request.features().iter().map(|(name, on)| (name, on.to_string())).collect();
-    names.insert("protocol", request.protocol().to_string());
+fn features(request: &Request) -> Json<BTreeMap<&'static str, serde_json::Value>> {
+    let mut names: BTreeMap<_, _> = request.features().iter().map(|(name, on)| (name, on.into())).collect();
+    names.insert("protocol", request.protocol().as_str().into());
     Json(names)
 }
 
@@ -311,38 +311,55 @@ fn application(_: &Core) -> App {
         .fallback(shown(|request: &Request| (StatusCode::OK, format!("this is {}\n", request.path()))))
 }
 
-fn configured() -> Result<Gateway, String> {
+const USAGE: &str = "\
+Usage: showcase [FLAG VALUE]...
+  --listen ADDRESS   where to serve: IP:PORT, [IPv6]:PORT or unix:PATH; may be repeated  [127.0.0.1:8080]
+  --cores LIST       the CPUs to run on: 0,1,2                                           [all that may be used]
+  --driver NAME      auto, io_uring or epoll                                             [auto]
+  --help             this";
+
+/// What the command line asks for; `None` if it asks for help.
+fn configured() -> Result<Option<Gateway>, String> {
     let mut gateway = Gateway::builder(application);
     let mut listens = false;
     let mut arguments = std::env::args().skip(1);
     while let Some(flag) = arguments.next() {
+        if matches!(flag.as_str(), "--help" | "-h") {
+            return Ok(None);
+        }
+        if !matches!(flag.as_str(), "--listen" | "--cores" | "--driver") {
+            return Err(format!("unknown flag {flag}\n{USAGE}"));
+        }
         let value = arguments.next().ok_or_else(|| format!("{flag} needs a value"))?;
         gateway = match flag.as_str() {
             "--listen" => {
                 listens = true;
-                gateway.listen(value.parse().map_err(|error| format!("{value}: {error}"))?)
+                gateway.listen(value.parse().map_err(|error| format!("--listen: {error}"))?)
             }
             "--cores" => {
                 let cores: Result<_, _> = value.split(',').map(str::parse).collect();
                 gateway.cores(Placement::Cores(cores.map_err(|_| "--cores takes a list: 0,1,2".to_owned())?))
             }
-            "--driver" => gateway.driver(match value.as_str() {
+            _ => gateway.driver(match value.as_str() {
                 "auto" => DriverChoice::Auto,
                 "io_uring" => DriverChoice::IoUring,
                 "epoll" => DriverChoice::Epoll,
                 _ => return Err("--driver takes auto, io_uring or epoll".to_owned()),
             }),
-            _ => return Err(format!("unknown flag {flag}; known: --listen, --cores, --driver")),
         };
     }
     if !listens {
         gateway = gateway.listen(Address::Tcp(([127, 0, 0, 1], 8080).into()));
     }
-    Ok(gateway)
+    Ok(Some(gateway))
 }
 
 fn serve() -> Result<(), String> {
-    let running = configured()?.start().map_err(|error| error.to_string())?;
+    let Some(gateway) = configured()? else {
+        println!("{USAGE}");
+        return Ok(());
+    };
+    let running = gateway.start().map_err(|error| error.to_string())?;
     for address in running.addresses() {
         match address {
             Address::Tcp(address) => println!("serving http://{address}/"),

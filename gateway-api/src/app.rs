@@ -243,6 +243,12 @@ pub fn any<M>(handler: impl IntoHandler<M>) -> Methods {
 }
 
 /// What a route leads to: a handler, or handlers by method. `Marker` is found by the compiler.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler, nor handlers by method",
+    note = "a handler is `async fn(Request) -> R`, `fn(&Request) -> R` or `fn(blocking::Request) -> R` where `R: IntoResponse`",
+    note = "a WebSocket handler is `async fn(WebSocket) -> R` or `fn(blocking::WebSocket) -> R` where `R` is `()` or a `Result`",
+    note = "the parameter of a closure needs its type: `|request: &Request| ...`"
+)]
 pub trait IntoMethods<Marker> {
     /// As handlers by method.
     fn into_methods(self) -> Methods;

@@ -99,7 +99,8 @@ impl Body {
     /// The trailers, once the body is read to its end and if there were any.
     #[must_use]
     pub fn trailers(&self) -> Option<HeaderMap> {
-        self.inbound.as_ref().and_then(|inbound| inbound.state.borrow().trailers.clone())
+        let inbound = self.inbound.as_ref().filter(|_| self.is_end())?;
+        inbound.state.borrow().trailers.clone()
     }
 
     /// Turns the body over to a thread of the crew: from now on bytes are copied into the pipe. With it comes the

@@ -11,9 +11,11 @@ pub(crate) const COPIED_BYTES_MAX: usize = 4096;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Limits of the wire grammar: bytes and numbers of field lines, chunk extensions, frames.
+    /// Limits of the wire grammar of HTTP/1: bytes and numbers of field lines, chunk extensions. Its `body_bytes_max` and
+    /// `drain_bytes_max` give way to those below.
     pub protocol: ringgate_protocols::limits::Limits,
-    /// Limits of HTTP/2: streams, windows, the abuse budget.
+    /// Limits of HTTP/2: fields, streams, windows, the abuse budget, and whether pushes are promised at all (`push`, off).
+    /// Its times for heads give way to those of [`Timeouts`].
     pub http2: ringgate_protocols::limits::Http2Limits,
     /// Bytes of one request body; beyond it 413. 1 MiB is nginx's. A handler may raise it for its own request with
     /// `Body::set_bytes_max` before it reads.

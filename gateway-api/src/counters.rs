@@ -1,9 +1,10 @@
 //! What a core has seen, readable from any thread while it runs.
 
+use ringgate_runtime::executor::Stall;
 use std::{
     fmt::Write as _,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -120,13 +121,17 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    fn lock(&self) -> MutexGuard<'_, Vec<CoreEntry>> {
+        self.cores.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn register(
         &self,
         core: usize,
         gateway: Arc<GatewayCounters>,
         runtime: Arc<ringgate_runtime::executor::Counters>,
     ) {
-        let mut cores = self.cores.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cores = self.lock();
         cores.push(CoreEntry { core, gateway, runtime });
         cores.sort_by_key(|entry| entry.core);
     }
@@ -134,7 +139,7 @@ impl Metrics {
     /// (name, sum over all cores) of every counter of the gateway.
     #[must_use]
     pub fn snapshot(&self) -> Vec<(&'static str, u64)> {
-        let cores = self.cores.lock().unwrap_or_else(PoisonError::into_inner);
+        let cores = self.lock();
         let mut sums: Vec<(&'static str, u64)> = Vec::new();
         for entry in cores.iter() {
             for (row, (name, _, _, value)) in entry.gateway.rows().into_iter().enumerate() {
@@ -153,10 +158,36 @@ impl Metrics {
         self.snapshot().into_iter().find(|(counter, _)| *counter == name).map(|(_, value)| value)
     }
 
+    /// The same for the counters of the runtime: turns, system calls, sends, stalls. Sums over all cores.
+    #[must_use]
+    pub fn runtime_snapshot(&self) -> Vec<(&'static str, u64)> {
+        let mut sums: Vec<(&'static str, u64)> = Vec::new();
+        for entry in self.lock().iter() {
+            for (row, (name, value)) in entry.runtime.snapshot().into_iter().enumerate() {
+                match sums.get_mut(row) {
+                    Some(sum) => sum.1 += value,
+                    None => sums.push((name, value)),
+                }
+            }
+        }
+        sums
+    }
+
+    /// The last stalls of every core, oldest first: which route, or which task, held the core beyond
+    /// [`ExecutorConfig::stall_limit`](ringgate_runtime::executor::ExecutorConfig::stall_limit), and how long.
+    #[must_use]
+    pub fn recent_stalls(&self) -> Vec<(usize, Stall)> {
+        let of_core = |entry: &CoreEntry| {
+            let core = entry.core;
+            entry.runtime.recent_stalls().into_iter().map(move |stall| (core, stall))
+        };
+        self.lock().iter().flat_map(of_core).collect()
+    }
+
     /// The counters of gateway and runtime, a line per core, in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> String {
-        let cores = self.cores.lock().unwrap_or_else(PoisonError::into_inner);
+        let cores = self.lock();
         let mut text = String::with_capacity(8192);
         let rows: Vec<_> = cores.iter().map(|entry| (entry.core, entry.gateway.rows())).collect();
         if let Some((_, first)) = rows.first() {

@@ -6,7 +6,7 @@ use crate::{
     core::Core,
     handler::{Handler, Kind, ResponseFuture},
     middleware::{self, Middleware},
-    request::{Request, RouteName},
+    request::{METHODS, Request, RouteName},
     response::Response,
 };
 use http::{HeaderValue, Method, StatusCode, header};
@@ -33,25 +33,13 @@ pub(crate) struct Table {
 struct Route {
     /// As written; lives as long as the program, for stall reports and counters of any thread.
     name: &'static RouteName,
-    known: [Option<Rc<Handler>>; KNOWN.len()],
+    known: [Option<Rc<Handler>>; METHODS.len()],
     extensions: Vec<(Method, Rc<Handler>)>,
     any: Option<Rc<Handler>>,
     allow: HeaderValue,
     hooks: Rc<[Rc<dyn Middleware>]>,
     parameters: Rc<[Box<str>]>,
 }
-
-const KNOWN: [Method; 9] = [
-    Method::GET,
-    Method::HEAD,
-    Method::POST,
-    Method::PUT,
-    Method::PATCH,
-    Method::DELETE,
-    Method::OPTIONS,
-    Method::TRACE,
-    Method::CONNECT,
-];
 
 /// A response, or the promise of one, and what to do behind it.
 pub(crate) struct Begun {
@@ -234,10 +222,10 @@ impl Route {
         let wrap = |handler: &Rc<Handler>| {
             arounds.iter().rev().fold(handler.clone(), |handler, around| middleware::wrap(around, handler))
         };
-        let mut known: [Option<Rc<Handler>>; KNOWN.len()] = Default::default();
+        let mut known: [Option<Rc<Handler>>; METHODS.len()] = Default::default();
         let mut extensions = Vec::new();
         for (method, handler) in &methods.handlers {
-            match KNOWN.iter().position(|candidate| candidate == method) {
+            match METHODS.iter().position(|candidate| candidate == method) {
                 Some(position) => known[position] = Some(wrap(handler)),
                 None => extensions.push((method.clone(), wrap(handler))),
             }
@@ -248,7 +236,7 @@ impl Route {
             let implied = *method == Method::OPTIONS || (*method == Method::HEAD && known[0].is_some());
             (routed || implied).then(|| method.as_str().to_owned())
         };
-        let mut names: Vec<String> = KNOWN.iter().enumerate().filter_map(allowed).collect();
+        let mut names: Vec<String> = METHODS.iter().enumerate().filter_map(allowed).collect();
         names.extend(extensions.iter().map(|(method, _)| method.as_str().to_owned()));
         let allow = HeaderValue::from_str(&names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static(""));
         // Doubled braces are meant literally.
@@ -266,7 +254,7 @@ impl Route {
             Method::POST => 2,
             Method::HEAD if self.known[1].is_some() => 1,
             Method::HEAD if self.known[0].is_some() => 0,
-            _ => match KNOWN.iter().position(|known| known == method) {
+            _ => match METHODS.iter().position(|known| known == method) {
                 Some(position) => position,
                 None => {
                     let extension = self.extensions.iter().find(|(known, _)| known == method);
@@ -352,7 +340,7 @@ impl Route {
         if is_elsewhere {
             return Response::text("not found\n").status(StatusCode::NOT_FOUND);
         }
-        if *method == Method::CONNECT || !KNOWN.contains(method) {
+        if *method == Method::CONNECT || !METHODS.contains(method) {
             return Response::text("the method is not implemented\n").status(StatusCode::NOT_IMPLEMENTED);
         }
         if number == NOT_FOUND && self.any.is_none() && self.known.iter().all(Option::is_none) {

@@ -12,6 +12,16 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// Of a version that is spoken here.
+    #[inline]
+    pub(crate) fn of(version: http::Version) -> Self {
+        match version {
+            http::Version::HTTP_10 => Self::Http10,
+            http::Version::HTTP_2 => Self::Http2,
+            _ => Self::Http11,
+        }
+    }
+
     /// As in a status line or a log: `HTTP/1.1`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

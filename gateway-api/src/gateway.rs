@@ -306,7 +306,7 @@ impl Shared {
             for (place, proxies) in places {
                 let (listener, is_own) = match place {
                     Place::Address(address) => {
-                        let listener = handle.listen(&address)?;
+                        let listener = bind(handle, &address)?;
                         if let Address::Unix(path) = &address {
                             plan.files.extend(SocketFile::of(path));
                         }
@@ -324,7 +324,7 @@ impl Shared {
         } else {
             for (bound, proxies) in &plan.bound {
                 let listener = match bound {
-                    Bound::Address(address) => handle.listen(address)?,
+                    Bound::Address(address) => bind(handle, address)?,
                     Bound::Socket(socket, _) => handle.adopt_listener(socket.try_clone()?)?,
                 };
                 listeners.push((listener, proxies.clone()));
@@ -361,6 +361,12 @@ impl Shared {
         }
         Ok((site, addresses))
     }
+}
+
+/// Listens, or says where it could not.
+fn bind(handle: &Handle, address: &Address) -> io::Result<Listener> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen at {address}: {error}"));
+    handle.listen(address).map_err(named)
 }
 
 /// The life of one core.

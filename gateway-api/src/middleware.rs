@@ -33,8 +33,9 @@ pub trait Middleware {
         None
     }
 
-    /// Runs behind the handler, also for responses that a `before`, a panic, or no matching route made. The body of
-    /// `request` is not to be had any more.
+    /// Runs behind the handler, also for responses that a `before`, a panic, a handler out of time, or no matching route
+    /// made. Not for what the gateway answers in place of any handler: malformed heads and bodies, and requests shed at
+    /// `process_bytes_max`. The body of `request` is not to be had any more.
     fn after(&self, request: &Request, response: &mut Response) {
         let _ = (request, response);
     }

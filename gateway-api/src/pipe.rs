@@ -27,6 +27,12 @@ struct State {
     blocked: usize,
 }
 
+impl State {
+    fn is_read(&self) -> bool {
+        self.queue.is_empty() && self.end == Some(Ok(()))
+    }
+}
+
 /// What both ends share. A queue never holds more than `capacity` bytes and one piece.
 #[derive(Debug)]
 pub(crate) struct Pipe {
@@ -69,9 +75,15 @@ impl Pipe {
         self.lock().trailers = Some(trailers);
     }
 
-    /// The trailers, once.
-    pub(crate) fn take_trailers(&self) -> Option<HeaderMap> {
-        self.lock().trailers.take()
+    /// The trailers, once everything before them is read.
+    pub(crate) fn trailers(&self) -> Option<HeaderMap> {
+        let state = self.lock();
+        state.trailers.as_ref().filter(|_| state.is_read()).cloned()
+    }
+
+    /// Whether all of it is read, and its end was good.
+    pub(crate) fn is_read(&self) -> bool {
+        self.lock().is_read()
     }
 
     /// Puts a copy of a piece in, whatever the room (the caller asked before). Small pieces are gathered, so that a

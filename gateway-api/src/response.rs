@@ -23,8 +23,10 @@ use std::{
 /// A response. Made by a handler, or out of whatever a handler returns ([`IntoResponse`]).
 ///
 /// How a body is framed is the gateway's business: `date`, `server`, `transfer-encoding`, and `content-length` beside a body
-/// of known length are not taken from here. For a stream `content-length` says the same as [`Response::length`]. Of
-/// `connection` only `close` is obeyed. A body of a status that has none (204, 205, 304) is not sent.
+/// of known length are not taken from here; a response without a body has the length 0, whatever is set. For a stream
+/// `content-length` says the same as [`Response::length`]. In an answer to HEAD, and in a 304, it tells the length that the
+/// answer to GET has, so that its body need not be made; one that is no number is left out. Of `connection` only `close`
+/// is obeyed. A body of a status that has none (204, 205, 304) is not sent.
 ///
 /// ```
 /// use ringgate::{Request, Response};
@@ -212,9 +214,17 @@ impl Response {
 
     /// A redirection (303 See Other) to `location`.
     ///
+    /// ```
+    /// use ringgate::{App, Response, blocking, post};
+    /// fn save(_: blocking::Request) -> Result<Response, ringgate::InvalidField> {
+    ///     Response::redirect("/saved")
+    /// }
+    /// # let _ = App::new().route("/save", post(save));
+    /// ```
+    ///
     /// # Errors
     /// When `location` cannot stand in a field.
-    pub fn redirect(location: &str) -> Result<Self, InvalidHeaderValue> {
+    pub fn redirect(location: &str) -> Result<Self, InvalidField> {
         let location = HeaderValue::from_str(location)?;
         Ok(Self::new(StatusCode::SEE_OTHER).header_value(header::LOCATION, location))
     }
@@ -306,14 +316,18 @@ impl Response {
         self
     }
 
-    /// The length that a field claims for a body whose own is not known; what is none is taken away.
-    pub(crate) fn claimed_length(&mut self) -> Option<u64> {
-        let claimed = self.field(&header::CONTENT_LENGTH)?;
-        let length = parse_content_length(claimed);
-        if length.is_none() {
-            self.remove(&header::CONTENT_LENGTH);
+    /// What the head tells of the length, over every protocol (RFC 9110 section 8.6): that of the body; where that is not
+    /// known, the one set as a field; and the same where the body is not sent anyway, and so may not have been made.
+    /// There nothing is said rather than a zero that GET would not have.
+    pub(crate) fn announced_length(&self, is_head: bool) -> Option<u64> {
+        let claimed = || self.field(&header::CONTENT_LENGTH).and_then(parse_content_length);
+        match (self.status, self.body.length()) {
+            (StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT, _) => None,
+            (StatusCode::NOT_MODIFIED, Some(0)) => claimed().filter(|length| *length > 0),
+            (_, Some(0)) if is_head => claimed().filter(|length| *length > 0),
+            (_, None) => claimed(),
+            (_, known) => known,
         }
-        length
     }
 
     /// With trailers behind a streamed body, where `request.features().trailers` says that they arrive; elsewhere

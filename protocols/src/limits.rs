@@ -34,9 +34,6 @@ pub struct Limits {
     /// Bytes of an unread request body that are read and thrown away to keep the connection.
     /// 262,144: cheaper than a new connection; beyond it close.
     pub drain_bytes_max: u64,
-    /// Bytes of output waiting on one connection; beyond it reading stops.
-    /// 262,144: half of h2o's bound.
-    pub output_bytes_max: u32,
 }
 
 impl Default for Limits {
@@ -52,7 +49,6 @@ impl Default for Limits {
             chunk_extension_line_bytes_max: 256,
             body_bytes_max: 1_048_576,
             drain_bytes_max: 262_144,
-            output_bytes_max: 262_144,
         }
     }
 }
@@ -66,7 +62,8 @@ pub struct Http2Limits {
     /// Field lines of one head, trailers sharing it; pseudo-fields and cookie crumbs count (the HTTP/2 bomb). 100 as h2o,
     /// hyper, Apache and Envoy have it.
     pub field_count_max: u32,
-    /// Streams at once, running handlers of reset streams included. 100 as Apache, h2o and Envoy's edge guide.
+    /// Streams at once, running handlers of reset streams included; 32,767 at most. 100 as Apache, h2o and Envoy's edge
+    /// guide.
     pub streams_max: u32,
     /// Abuse budget: tokens in the bucket, nghttp2's value.
     pub glitch_tokens_max: u32,
@@ -80,10 +77,11 @@ pub struct Http2Limits {
     pub control_frames_queued_max: u32,
     /// Bytes that may wait for the transport before reading stops; half of h2o's.
     pub output_bytes_max: u32,
-    /// Octets of each field compression table; the RFC's default, and the encoder never goes above it.
+    /// Octets of each field compression table, 65,535 at most; the RFC's default, and the encoder never goes above it.
     pub table_bytes_max: u32,
     /// Window of each request body: bytes the application has not yet read. 128 KiB: a disk or a slow peer hides behind
-    /// it, and a hundred streams stay within 12.5 MiB. Below 65,535 the difference is tolerated until acknowledged.
+    /// it, and a hundred streams stay within 12.5 MiB. Below 65,535 the difference is tolerated until acknowledged. At most
+    /// 2^31 - 1 (RFC 9113 section 6.9.1), as the next one.
     pub stream_window_bytes: u32,
     /// Window of the connection, credited on receipt, so that a slow handler shuts its own stream and not all of them.
     pub connection_window_bytes: u32,
@@ -132,6 +130,22 @@ impl Default for Http2Limits {
             header_bytes_per_s_min: 500,
             drain_ping_timeout_ms: 1_000,
             stall_timeout_ms: 30_000,
+        }
+    }
+}
+
+impl Http2Limits {
+    /// The same, where a number is larger than can be kept or announced the largest that can.
+    #[must_use]
+    pub(crate) fn within_reach(self) -> Self {
+        const WINDOW_BYTES_MAX: u32 = i32::MAX as u32;
+        Self {
+            // Places are numbered in 16 bits, and promised streams come on top.
+            streams_max: self.streams_max.min(32_767),
+            table_bytes_max: self.table_bytes_max.min(u32::from(u16::MAX)),
+            stream_window_bytes: self.stream_window_bytes.min(WINDOW_BYTES_MAX),
+            connection_window_bytes: self.connection_window_bytes.min(WINDOW_BYTES_MAX),
+            ..self
         }
     }
 }

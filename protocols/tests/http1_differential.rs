@@ -36,7 +36,7 @@ fn agree(input: &[u8]) -> bool {
 fn vectors_agree_with_the_oracle() {
     let mut accepted = 0;
     for file in ["smuggling.txt", "requests.txt"] {
-        accepted += vectors(file).iter().filter(|vector| agree(&vector.input)).count();
+        accepted += vectors(file, |_| true).iter().filter(|vector| agree(&vector.input)).count();
     }
     assert!(accepted > 50, "{accepted}");
 }

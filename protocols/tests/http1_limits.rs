@@ -20,7 +20,6 @@ fn small() -> Limits {
         chunk_extension_line_bytes_max: 8,
         body_bytes_max: 10,
         drain_bytes_max: 20,
-        ..Limits::default()
     }
 }
 
@@ -56,6 +55,37 @@ fn r_07_method_length() {
     expect_unfinished(&format!("{word} "), "fault(MethodTooLong 501)");
     expect_unfinished(&format!("{word}D"), "fault(RequestLineInvalid 400)");
     expect(&format!("{word}\r\n"), "fault(RequestLineInvalid 400)");
+}
+
+/// Counts are kept in few bits; a limit beyond them is the largest number, and the cuts of the input change nothing.
+#[test]
+fn limits_beyond_what_is_counted() {
+    let most = u32::MAX;
+    let limits = Limits {
+        header_bytes_max: most,
+        field_count_max: most,
+        leading_empty_lines_max: most,
+        chunk_extension_line_bytes_max: most,
+        chunk_extension_bytes_max: most,
+        ..Limits::default()
+    };
+    let head = |fields: usize| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X:\r\n".repeat(fields - 1)).into_bytes();
+    for (input, expected) in [
+        (head(65_535), "request(GET /) need"),
+        (head(65_536), "fault(TooManyFields 431)"),
+        ([&b"\r\n".repeat(255)[..], &head(1)].concat(), "request(GET /) need"),
+        (b"\r\n".repeat(256), "fault(TooManyEmptyLines 400)"),
+    ] {
+        let middle = input.len() / 2;
+        assert_eq!(outcome([&input[..]], &limits).0, expected);
+        assert_eq!(outcome([&input[..middle], &input[middle..]], &limits).0, expected);
+    }
+    let chunk = |zeros: usize| {
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        format!("{head}{}1\r\nx\r\n0\r\n\r\n", "0".repeat(zeros)).into_bytes()
+    };
+    assert!(outcome([&chunk(65_535)[..]], &limits).0.ends_with("end need"));
+    assert!(outcome([&chunk(65_536)[..]], &limits).0.ends_with("fault(ChunkExtensionTooLong 400)"));
 }
 
 #[test]

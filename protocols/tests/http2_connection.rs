@@ -420,17 +420,19 @@ fn large_heads_are_cut_into_continuation() {
 
 #[test]
 fn what_http2_forbids_is_left_out_of_responses() {
-    let mut talk = Talk::new();
-    talk.feed(&get(1)).unwrap();
-    let key = talk.key(1);
-    let close = HeaderValue::from_static("close");
-    let blank = HeaderValue::from_static(" v ");
-    let names =
-        ["connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-connection"].map(HeaderName::from_static);
-    let own = HeaderName::from_static("x");
-    let fields = names.iter().map(|name| (name, &close)).chain([(&own, &blank)]);
-    talk.connection.send_response(&mut talk.out, key, StatusCode::OK, fields, true).unwrap();
-    assert_eq!(talk.sent()[0].payload, b"\x88\x00\x01x\x01v");
+    for (sensitive, literal) in [(false, b"\x00\x01x\x01v"), (true, b"\x10\x01x\x01v")] {
+        let mut talk = Talk::new();
+        talk.feed(&get(1)).unwrap();
+        let key = talk.key(1);
+        let [mut close, mut blank] = ["close", " v "].map(HeaderValue::from_static);
+        [&mut close, &mut blank].into_iter().for_each(|value| value.set_sensitive(sensitive));
+        let names = ["connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-connection"]
+            .map(HeaderName::from_static);
+        let own = HeaderName::from_static("x");
+        let fields = names.iter().map(|name| (name, &close)).chain([(&own, &blank)]);
+        talk.connection.send_response(&mut talk.out, key, StatusCode::OK, fields, true).unwrap();
+        assert_eq!(talk.sent()[0].payload, [&[0x88][..], literal].concat());
+    }
 }
 
 fn promise() -> Promise<'static> {

@@ -98,6 +98,14 @@ fn f_04_continuation_flood() {
     assert_eq!(talk.connection.poll_timeout(), Some(10_100));
     assert_eq!(talk.connection.handle_timeout(10_099).map(|event| event.is_none()), Ok(true));
     assert_eq!(talk.connection.handle_timeout(10_100).unwrap_err().reason, Reason::ENHANCE_YOUR_CALM);
+    // It runs from the first byte of the first frame, not from its last one.
+    let mut talk = Talk::new();
+    talk.now = 100;
+    talk.feed(&frame(HEADERS, 0, 1, &filler)[..8_000]).unwrap();
+    talk.now = 9_000;
+    talk.feed(&frame(HEADERS, 0, 1, &filler)[8_000..]).unwrap();
+    assert_eq!(talk.connection.poll_timeout(), Some(10_100));
+    assert_eq!(talk.connection.handle_timeout(10_100).unwrap_err().fault, Fault::Timeout);
 }
 
 #[test]
@@ -156,6 +164,16 @@ fn r_01_a_head_that_drips_is_given_up_after_its_grace() {
         }
     }
     assert_eq!(talk.connection.poll_timeout(), Some(10_000));
+    // What was not read for a while, because the answers wait, is not the peer's delay.
+    for bytes in [&whole[..4], &[&begin[..], &more[..59]].concat()] {
+        let mut talk = Talk::new();
+        talk.feed(bytes).unwrap();
+        let due = talk.connection.poll_timeout().unwrap();
+        talk.connection.excuse(due - 1);
+        assert_eq!(talk.connection.poll_timeout(), Some(2 * due - 1));
+        assert!(talk.connection.handle_timeout(due).unwrap().is_none());
+        assert!(talk.connection.handle_timeout(2 * due - 1).is_err());
+    }
     // When it is whole its time is over, and that of the next one begins with its first byte.
     let mut talk = Talk::new();
     talk.feed(&get(1)[..5]).unwrap();
@@ -241,6 +259,12 @@ fn f_13_priority_churn() {
 }
 
 #[test]
+fn f_13_goaway_again_and_again() {
+    let mut talk = Talk::new();
+    assert_eq!(until_calm(&mut talk, |_| frame(GOAWAY, 0, 0, &[0; 8])), 1000);
+}
+
+#[test]
 fn f_14_priority_update_for_idle_streams_is_bounded() {
     let mut talk = Talk::with(Http2Limits { streams_max: 10, ..Default::default() });
     let before = talk.connection.memory_bytes();
@@ -284,7 +308,7 @@ fn f_16_f_05_a_response_that_stalls_is_reset() {
     for id in [1, 3] {
         let key = talk.key(id);
         talk.connection.send_response(&mut talk.out, key, http::StatusCode::OK, [], false).unwrap();
-        talk.connection.offer(&mut talk.out, key, 100, true).unwrap();
+        talk.connection.offer(&mut talk.out, key, 1_000, true).unwrap();
     }
     while talk.connection.next_data(&mut talk.out, 1000).is_some() {}
     talk.out.clear();
@@ -293,8 +317,11 @@ fn f_16_f_05_a_response_that_stalls_is_reset() {
     assert!(talk.connection.handle_timeout(30_000).unwrap().is_none());
     assert_eq!(talk.connection.poll_timeout(), Some(45_000));
     talk.now = 50_000;
-    talk.feed(&window_update(3, 5)).unwrap();
-    assert_eq!(talk.connection.next_data(&mut talk.out, 1000).unwrap().length, 5);
+    // A few bytes are no progress.
+    talk.feed(&[window_update(1, 63), window_update(3, 64)].concat()).unwrap();
+    for expected in [63, 64] {
+        assert_eq!(talk.connection.next_data(&mut talk.out, 1000).unwrap().length, expected);
+    }
     talk.out.clear();
     let event = talk.connection.handle_timeout(60_000).unwrap().map(|event| talk.tell(event, b""));
     assert_eq!(event, Some(Told::Reset { id: 1, reason: Reason::CANCEL, by_peer: false }));
@@ -310,6 +337,49 @@ fn f_16_f_05_a_response_that_stalls_is_reset() {
     talk.connection.offer(&mut talk.out, key, 100, true).unwrap();
     assert!(talk.connection.handle_timeout(1_000_000).unwrap().is_none());
     assert!(talk.connection.handle_timeout(1_030_000).unwrap().is_some());
+}
+
+/// Only the peer's windows make a response stall: not those in front of it, nor a transport that takes little.
+#[test]
+fn f_16_a_response_that_waits_for_its_turn_does_not_stall() {
+    let open = [settings(&[(4, 0x7fff_ffff)]), window_update(0, 0x7000_0000)].concat();
+    // The connection's window, opened as it is used up, is as good as an open one.
+    for (windows, credit) in [(open, 0), (settings(&[(4, 0x7fff_ffff)]), 16_384)] {
+        let mut talk = Talk::new();
+        talk.feed(&windows).unwrap();
+        talk.feed(&[get(1), get(3)].concat()).unwrap();
+        for id in [1, 3] {
+            let key = talk.key(id);
+            talk.connection.send_response(&mut talk.out, key, http::StatusCode::OK, [], false).unwrap();
+            talk.connection.offer(&mut talk.out, key, 10_000_000, true).unwrap();
+        }
+        for second in 1..300 {
+            talk.now = second * 1_000;
+            let granted = talk.connection.next_data(&mut talk.out, 16_384).map(|grant| grant.stream.id().get());
+            assert_eq!(granted.unwrap_or(1), 1);
+            talk.out.clear();
+            assert!(talk.connection.handle_timeout(talk.now).unwrap().is_none(), "after {second} s");
+            if credit > 0 && granted.is_some() {
+                talk.feed(&window_update(0, credit)).unwrap();
+            }
+        }
+    }
+    // Shut for all and for good it resets all of them.
+    let mut talk = Talk::new();
+    talk.feed(&settings(&[(4, 0x7fff_ffff)])).unwrap();
+    talk.feed(&[get(1), get(3)].concat()).unwrap();
+    for id in [1, 3] {
+        let key = talk.key(id);
+        talk.connection.send_response(&mut talk.out, key, http::StatusCode::OK, [], false).unwrap();
+        talk.connection.offer(&mut talk.out, key, 100_000, true).unwrap();
+    }
+    while talk.connection.next_data(&mut talk.out, 16_384).is_some() {}
+    let mut resets = 0;
+    while let Some(due) = talk.connection.poll_timeout() {
+        assert!(due <= 60_000, "{due}");
+        resets += usize::from(talk.connection.handle_timeout(due).unwrap().is_some());
+    }
+    assert_eq!(resets, 2);
 }
 
 #[test]
@@ -402,8 +472,9 @@ fn the_budget_works_after_goaway_of_either_side() {
     talk.connection.drain(0);
     assert_eq!(until_calm(&mut talk, |_| frame(PING, 0, 0, &[0; 8])), 1000);
     let mut talk = Talk::new();
+    // It costs a token itself.
     talk.feed(&frame(GOAWAY, 0, 0, &[0; 8])).unwrap();
-    assert_eq!(until_calm(&mut talk, |n| [post(2 * n + 1), rst(2 * n + 1)].concat()), 100);
+    assert_eq!(until_calm(&mut talk, |n| [post(2 * n + 1), rst(2 * n + 1)].concat()), 99);
 }
 
 #[test]
@@ -460,17 +531,17 @@ fn f_07_decoding_work_is_linear() {
         let mut coded = vec![];
         huffman::encode(&vec![b'\n'; length], &mut coded);
         let mut target = vec![0; huffman::decoded_length_max(coded.len())];
-        (0..7)
-            .map(|_| {
-                let begun = Instant::now();
-                for _ in 0..20 {
-                    assert_eq!(huffman::decode(&coded, &mut target), Ok(length));
-                }
-                begun.elapsed()
-            })
-            .min()
-            .unwrap_or(Duration::MAX)
+        let begun = Instant::now();
+        for _ in 0..20 {
+            assert_eq!(huffman::decode(&coded, &mut target), Ok(length));
+        }
+        begun.elapsed()
     };
-    let (short, long) = (time(1_000), time(8_000));
-    assert!(long < short * 8 * 4, "{short:?} for 1,000 and {long:?} for 8,000");
+    // The shortest times count, and on a busy machine it takes more rounds until there are such of both.
+    let (mut short, mut long) = (Duration::MAX, Duration::MAX);
+    let is_linear = (0..200).any(|round| {
+        (short, long) = (short.min(time(1_000)), long.min(time(8_000)));
+        round >= 7 && long < short * 8 * 4
+    });
+    assert!(is_linear, "{short:?} for 1,000 and {long:?} for 8,000");
 }

@@ -3,6 +3,8 @@
 mod websocket_common;
 
 use miniz_oxide::deflate::core::{CompressorOxide, create_comp_flags_from_zip_params};
+use miniz_oxide::inflate::TINFLStatus;
+use miniz_oxide::inflate::core::{decompress, inflate_flags};
 use miniz_oxide::{MZFlush, deflate, inflate};
 use proptest::prelude::*;
 use ringgate_protocols::websocket::deflate::Parameters;
@@ -117,6 +119,30 @@ fn d_4_empty_messages_and_bfinal_without_its_block() {
             end.socket.send_fragment(&mut end.out, b"", true, &mut end.pool).unwrap();
             assert_eq!(std::mem::take(&mut end.out), b"\xc2\x01\x00");
         }
+    }
+}
+
+/// The tail completes an empty block and nothing else: bytes of it must never be taken for content.
+#[test]
+fn d_4_a_message_that_ends_within_a_block_is_none() {
+    let cut = [
+        ("stored, 3 bytes of 10", &b"\x00\x0a\x00\xf5\xffabc"[..]),
+        ("stored, 6 bytes of 10", b"\x00\x0a\x00\xf5\xffabcdef"),
+        ("stored, before its length", b"\x00\x0a"),
+        ("within a symbol", b"\xf2\x48\xcd\xc9"),
+    ];
+    for (name, payload) in cut {
+        for parameters in [NO_TAKEOVER, TAKEOVER] {
+            let mut end = End::server(Some(parameters));
+            assert_eq!(end.answer(&frame(0xc2, payload)), close_frame(1007), "{name}, {parameters:?}");
+            assert_eq!(end.told, [Told::Fault(Fault::Deflate)], "{name}, {parameters:?}");
+        }
+    }
+    // Where the next message begins anew, the block in hand must have ended, be there content in it or not.
+    for payload in [&b"\xf2\x48\xcd\xc9\xc9\x07"[..], b"\x00\x0a\x00\xf5\xffabcdefghij", b"\x02"] {
+        let mut end = End::server(Some(NO_TAKEOVER));
+        end.feed(&frame(0xc2, payload));
+        assert_eq!(end.told, [Told::Fault(Fault::Deflate)], "{payload:x?}");
     }
 }
 
@@ -362,5 +388,53 @@ proptest! {
         bytes.chunks(step).for_each(|piece| end.feed(piece));
         let told: Vec<Told> = payloads.iter().map(|payload| binary(payload)).collect();
         prop_assert_eq!(end.told, told);
+    }
+}
+
+/// What an independent implementation makes of some bytes: its verdict, how many it has read, and the content.
+fn judged(bytes: &[u8], flags: u32) -> (TINFLStatus, usize, Vec<u8>) {
+    let mut out = vec![0; 1 << 20];
+    let flags = flags | inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
+    let (status, read, written) = decompress(&mut Box::default(), bytes, &mut out, 0, flags);
+    out.truncate(written);
+    (status, read, out)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// D-4: damaged messages are taken where, and for what, the other implementation takes them.
+    #[test]
+    fn d_4_damaged_messages_as_the_other_one_has_them(
+        length in 0..3_000_usize,
+        level in 0..10,
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        end in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut payload = Sender::new(level).deflate(&english(length));
+        for (place, byte) in damage {
+            let place = place.index(payload.len());
+            payload[place] = byte;
+        }
+        if let Some(end) = end {
+            payload.truncate(end.index(payload.len()).max(1));
+        }
+        let mut server = End::server(Some(NO_TAKEOVER));
+        server.feed(&frame(0xc2, &payload));
+        // With the tail, and a last block behind it that shows where the tail has led.
+        let whole = [&payload[..], &TAIL, b"\x03\x00"].concat();
+        let (_, _, content) = judged(&payload, inflate_flags::TINFL_FLAG_HAS_MORE_INPUT);
+        match judged(&whole, 0) {
+            (TINFLStatus::Done, read, expected) if read == whole.len() && expected == content => {
+                prop_assert_eq!(&server.told, &[binary(&expected)]);
+            }
+            // A last block came before: what stands behind it is another stream, of which it knows nothing.
+            (TINFLStatus::Done, read, expected) if read < whole.len() => {
+                if let [Told::Message(_, message)] = &server.told[..] {
+                    prop_assert!(message.starts_with(&expected));
+                }
+            }
+            _ => prop_assert_eq!(&server.told, &[Told::Fault(Fault::Deflate)]),
+        }
     }
 }

@@ -90,6 +90,22 @@ fn w_13_an_endless_message_must_make_progress() {
     assert_eq!(deadline(&end), Some(20_000));
 }
 
+/// W-13: an owner that did not read for a while says so, and the peer has its whole time again.
+#[test]
+fn w_13_what_was_not_read_is_not_the_peers_delay() {
+    let mut end = End::server(None);
+    end.feed(&frame(0x02, b"x"));
+    assert_eq!(deadline(&end), Some(10_000));
+    end.socket.excuse(9_000);
+    assert_eq!(deadline(&end), Some(19_000));
+    assert_eq!(expire(&mut end, 18_999), Expiry::Nothing);
+    assert_eq!(expire(&mut end, 19_000), Expiry::Fault(Fault::TooSlow));
+    // Also silence begins then.
+    let mut end = End::server(None);
+    end.socket.excuse(15_000);
+    assert_eq!(deadline(&end), Some(35_000));
+}
+
 #[test]
 fn an_idle_connection_is_closed_where_that_is_wished() {
     let mut end = End::server(None);

@@ -49,6 +49,10 @@ fn each_flag_that_is_refused_leaves_the_next_tier() {
     for (without, tier, is_silent) in tiers {
         let line = serves(executor(DriverChoice::IoUring, without).unwrap());
         assert!(line.starts_with(&format!("driver io_uring, {tier}")), "without {without:?}: {line}");
+        // Why this driver, and why not the tier above.
+        let is_best = tier.contains("DEFER_TASKRUN");
+        assert!(line.contains("(as configured; the kernel "), "without {without:?}: {line}");
+        assert_eq!(line.contains("took the best flags"), is_best, "without {without:?}: {line}");
         assert_eq!(line.contains(every_send_tells), !is_silent, "without {without:?}: {line}");
     }
 }

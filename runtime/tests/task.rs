@@ -2,11 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -16,6 +16,18 @@ use ringgate_runtime::task::JoinHandle;
 
 fn executor() -> Executor {
     Executor::simulated(ExecutorConfig::default(), SimConfig::new(0)).0
+}
+
+/// One that threads wake. Miri knows no driver of the kernel's: there it is a simulated one, and somebody on it has to stay
+/// awake as long as nothing but a thread can go on.
+fn executor_for_threads() -> Executor {
+    if cfg!(miri) { executor() } else { Executor::new(ExecutorConfig::default()).unwrap() }
+}
+
+/// Rounds of a test: enough for chance to find what it looks for, or as many as Miri, some thousand times slower, can do.
+/// It looks at each of them, and is run with several seeds.
+const fn rounds(many: u32, few: u32) -> u32 {
+    if cfg!(miri) { few } else { many }
 }
 
 /// Writes its name into a log when it is dropped.
@@ -187,12 +199,121 @@ fn wakers_outlive_their_task_and_their_executor() {
     };
     handle.spawn("short", keep(3)).detach();
     handle.spawn("endless", keep(u32::MAX)).detach();
-    executor.block_on(async { handle.sleep(Duration::from_micros(50)).await });
+    executor.block_on(async {
+        // Hundreds of polls in each turn.
+        for _ in 0..rounds(1000, 1) {
+            handle.yield_now().await;
+        }
+    });
     wakers.lock().unwrap().iter().for_each(Waker::wake_by_ref);
     drop((executor, handle));
     let wakers = std::mem::take(&mut *wakers.lock().unwrap());
     wakers.iter().for_each(Waker::wake_by_ref);
     std::thread::spawn(move || wakers.into_iter().for_each(Waker::wake)).join().unwrap();
+}
+
+thread_local! {
+    /// An executor that foreign code can reach: a waker, or something that is dropped.
+    static WITHIN_REACH: RefCell<Option<Executor>> = const { RefCell::new(None) };
+}
+
+/// Puts an executor within reach of foreign code.
+fn within_reach() -> Handle {
+    let executor = executor();
+    let handle = executor.handle();
+    WITHIN_REACH.set(Some(executor));
+    handle
+}
+
+fn turn() {
+    WITHIN_REACH
+        .with_borrow_mut(|executor| executor.as_mut().map(|executor| executor.turn(Some(Duration::ZERO)).unwrap()));
+}
+
+/// A waker that runs a turn when it wakes or, the last of it, when it is dropped: somebody else's loop may do that.
+struct Turning;
+
+impl Wake for Turning {
+    fn wake(self: Arc<Self>) {
+        turn();
+    }
+}
+
+impl Drop for Turning {
+    fn drop(&mut self) {
+        turn();
+    }
+}
+
+fn poll_with<F: Future>(future: Pin<&mut F>, waker: Waker) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(&waker))
+}
+
+#[test]
+fn the_outdated_waker_of_a_joiner_may_run_the_turn_that_ends_the_task() {
+    let handle = within_reach();
+    let mut task = pin!(handle.spawn("seven", async { 7 }));
+    assert!(poll_with(task.as_mut(), Waker::from(Arc::new(Turning))).is_pending());
+    // The first waker goes now, and its turn ends the task.
+    let joined = poll_with(task.as_mut(), Waker::noop().clone());
+    assert!(matches!(joined, Poll::Ready(Ok(7))));
+    WITHIN_REACH.take();
+}
+
+#[test]
+fn a_joiner_may_run_a_turn_when_the_task_is_cancelled_in_the_queue() {
+    let handle = within_reach();
+    let mut task = Box::pin(handle.spawn("queued", pending::<()>()));
+    assert!(poll_with(task.as_mut(), Waker::from(Arc::new(Turning))).is_pending());
+    drop(task);
+    turn();
+    assert_eq!(handle.counters().get("tasks"), Some(0));
+    WITHIN_REACH.take();
+}
+
+#[test]
+fn a_future_is_not_polled_by_a_turn_that_its_own_drop_runs() {
+    let handle = within_reach();
+    let (turning, polled) = (Turning, Rc::new(Cell::new(false)));
+    let task = handle.spawn("queued", {
+        let polled = Rc::clone(&polled);
+        async move {
+            polled.set(true);
+            let _turning = turning;
+            pending::<()>().await;
+        }
+    });
+    drop(task);
+    turn();
+    assert!(!polled.get());
+    assert_eq!(handle.counters().get("tasks"), Some(0));
+    WITHIN_REACH.take();
+}
+
+#[test]
+fn a_future_that_drops_its_executor_when_it_is_dropped_is_dropped_once() {
+    struct Last(Rc<Cell<u32>>);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+            drop(WITHIN_REACH.take());
+        }
+    }
+    for is_polled in [false, true] {
+        let drops = Rc::new(Cell::new(0));
+        let (handle, last) = (within_reach(), Last(Rc::clone(&drops)));
+        let task = handle.spawn("last", async move {
+            let _last = last;
+            pending::<()>().await;
+        });
+        if is_polled {
+            turn();
+            task.wake();
+        }
+        drop(handle);
+        drop(task);
+        assert_eq!(drops.get(), 1);
+    }
 }
 
 /// A future that counts its polls and is ready when told.
@@ -221,9 +342,9 @@ impl Future for Signalled {
 /// Threads wake tasks that complete, are cancelled, and lose their executor at the same time.
 #[test]
 fn wakes_from_threads_race_with_completion_cancel_and_executor_drop() {
-    const TASKS: usize = 16;
-    for round in 0..60_u64 {
-        let mut executor = Executor::new(ExecutorConfig::default()).unwrap();
+    const TASKS: usize = rounds(16, 5) as usize;
+    for round in 0..u64::from(rounds(60, 2)) {
+        let mut executor = executor_for_threads();
         let handle = executor.handle();
         let shared: Vec<Arc<Shared>> = (0..TASKS).map(|_| Arc::default()).collect();
         let mut tasks: Vec<_> =
@@ -244,6 +365,9 @@ fn wakes_from_threads_race_with_completion_cancel_and_executor_drop() {
                         if let Some(waker) = waker {
                             waker.wake();
                         }
+                        if cfg!(miri) {
+                            std::thread::yield_now();
+                        }
                     }
                 })
             })
@@ -256,7 +380,11 @@ fn wakes_from_threads_race_with_completion_cancel_and_executor_drop() {
                     _ => handle.yield_now().await,
                 }
             }
-            handle.sleep(Duration::from_millis(round % 3)).await;
+            if cfg!(miri) {
+                handle.yield_now().await;
+            } else {
+                handle.sleep(Duration::from_millis(round % 3)).await;
+            }
         });
         if round % 2 == 0 {
             drop((executor, handle));
@@ -272,9 +400,10 @@ fn wakes_from_threads_race_with_completion_cancel_and_executor_drop() {
 /// The last of many wakes must lead to a poll that sees what was published before it, however they race.
 #[test]
 fn the_last_wake_is_never_lost() {
-    let mut executor = Executor::new(ExecutorConfig::default()).unwrap();
+    const WAKES: u32 = rounds(3000, 30);
+    let mut executor = executor_for_threads();
     let handle = executor.handle();
-    for _ in 0..30 {
+    for _ in 0..rounds(30, 1) {
         let shared = Arc::new(Shared::default());
         let task = handle.spawn("counting", Signalled { shared: Arc::clone(&shared) });
         let thread = std::thread::spawn(move || {
@@ -282,19 +411,24 @@ fn the_last_wake_is_never_lost() {
                 let waker = shared.waker.lock().unwrap().clone();
                 waker.into_iter().for_each(Waker::wake);
             };
-            for number in 1..=3000 {
+            for number in 1..=WAKES {
                 shared.number.store(number, Ordering::Relaxed);
                 wake();
             }
             let start = std::time::Instant::now();
-            while shared.seen.load(Ordering::Relaxed) < 3000 {
-                assert!(start.elapsed() < Duration::from_secs(5), "the last wake was lost");
+            while shared.seen.load(Ordering::Relaxed) < WAKES {
+                assert!(cfg!(miri) || start.elapsed() < Duration::from_secs(5), "the last wake was lost");
                 std::thread::yield_now();
             }
             shared.done.store(true, Ordering::SeqCst);
             wake();
         });
-        executor.block_on(task).unwrap();
+        executor.block_on(async {
+            while cfg!(miri) && !task.is_finished() {
+                handle.yield_now().await;
+            }
+            task.await.unwrap();
+        });
         thread.join().unwrap();
     }
 }
@@ -316,11 +450,11 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         1 => (0..8_usize).prop_map(Act::Join),
         2 => Just(Act::Yield),
     ];
-    prop::collection::vec(act, 0..60)
+    prop::collection::vec(act, 0..rounds(60, 20) as usize)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: rounds(300, 1), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever is done to tasks: each future is dropped exactly once, a joined one gives its output, none stays.
     #[test]

@@ -1,42 +1,8 @@
 #!/usr/bin/env bash
 # HTTP/1.0 and HTTP/1.1 as curl speaks them. RINGGATE_ADDRESS is the server, RINGGATE_UNIX its Unix socket.
-# No -e: every check is made, and judged by itself.
-set -uo pipefail
-server=http://${RINGGATE_ADDRESS:?is the server, as in 127.0.0.1:8080}
-directory=$(mktemp -d)
-trap 'rm -rf "$directory"' EXIT
-passed=0
-failed=0
-
-# Says what is wrong and goes on: one run shows everything.
-fail() {
-    failed=$((failed + 1))
-    echo "FAILED: $1" >&2
-    head -c 2000 <<<"$2" >&2
-}
+cd "$(dirname "$0")" && source ./checks.sh || exit 1
 
 get() { curl --silent --show-error --max-time 20 --http1.1 "$@"; }
-
-# contains NAME TEXT EXPECTED...: the text has a line that matches each extended regular expression.
-contains() {
-    local name=$1 text=${2//$'\r'/} expected
-    shift 2
-    for expected in "$@"; do
-        if ! grep -qiE -- "$expected" <<<"$text"; then
-            fail "$name: no line matches '$expected'" "$text"
-            return
-        fi
-    done
-    passed=$((passed + 1))
-}
-
-equals() {
-    if [[ $2 == "$3" ]]; then
-        passed=$((passed + 1))
-    else
-        fail "$1: expected '$3'" "$2"
-    fi
-}
 
 for path in /hello /hello-async /hello-blocking; do
     contains "GET $path" "$(get -i "$server$path")" '^HTTP/1.1 200' '^content-type: text/plain' '^content-length: 13$' \
@@ -75,7 +41,7 @@ connects=$(get -o /dev/null -w '%{num_connects}\n' "$server/hello?[1-5]" | awk '
 equals "one connection for five requests" "$connects" 1
 contains "Connection: close" "$(get -i -H 'Connection: close' "$server/hello")" '^connection: close$'
 
-contains "/features" "$(get -i "$server/features")" '^content-type: application/json' '^\{'
+contains "/features" "$(get -i "$server/features")" '^content-type: application/json' '^\{' '"keep_alive":true' '"push":false'
 contains "/json" "$(get -i "$server/json")" '^content-type: application/json' '^[[{]'
 contains "/hints" "$(get -v "$server/hints" 2>&1)" '^< HTTP/1.1 103' '^< link: ' '^< HTTP/1.1 200'
 contains "/hints to HTTP/1.0 has none" "$(curl -sS --max-time 20 --http1.0 -i "$server/hints" | head -n 1)" '^HTTP/1.[01] 200'
@@ -99,5 +65,4 @@ contains "a method nobody knows" "$(get -i -X BREW "$server/hello")" '^HTTP/1.1 
 contains "a target without end" "$(get -i "$server/$(head -c 9000 /dev/zero | tr '\0' a)")" '^HTTP/1.1 414'
 contains "a field without end" "$(get -i -H "X-Long: $(head -c 40000 /dev/zero | tr '\0' a)" "$server/hello")" '^HTTP/1.1 431'
 
-echo "curl: $passed passed, $failed failed"
-[[ $failed -eq 0 ]]
+conclude curl

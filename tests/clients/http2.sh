@@ -1,42 +1,8 @@
 #!/usr/bin/env bash
-# HTTP/2 by prior knowledge as curl, nghttp and h2load speak it.
-# No -e: every check is made, and judged by itself.
-set -uo pipefail
-cd "$(dirname "$0")"
-server=http://${RINGGATE_ADDRESS:?is the server, as in 127.0.0.1:8080}
-directory=$(mktemp -d)
-trap 'rm -rf "$directory"' EXIT
-passed=0
-failed=0
-
-# Says what is wrong and goes on: one run shows everything.
-fail() {
-    failed=$((failed + 1))
-    echo "FAILED: $1" >&2
-    head -c 2000 <<<"$2" >&2
-}
+# HTTP/2 by prior knowledge as curl, nghttp and h2load speak it. RINGGATE_ADDRESS is the server.
+cd "$(dirname "$0")" && source ./checks.sh || exit 1
 
 get() { curl --silent --show-error --max-time 60 --http2-prior-knowledge "$@"; }
-
-contains() {
-    local name=$1 text=${2//$'\r'/} expected
-    shift 2
-    for expected in "$@"; do
-        if ! grep -qiE -- "$expected" <<<"$text"; then
-            fail "$name: no line matches '$expected'" "$text"
-            return
-        fi
-    done
-    passed=$((passed + 1))
-}
-
-equals() {
-    if [[ $2 == "$3" ]]; then
-        passed=$((passed + 1))
-    else
-        fail "$1: expected '$3'" "$2"
-    fi
-}
 
 for path in /hello /hello-async /hello-blocking; do
     contains "GET $path" "$(get -i "$server$path")" '^HTTP/2 200' '^content-type: text/plain' '^content-length: 13$' \
@@ -72,5 +38,4 @@ head -c 102400 "$directory/big" >"$directory/100k"
 contains "h2load, bodies up" "$(h2load -n 400 -c 4 -m 8 -d "$directory/100k" "$server/echo")" \
     '400 succeeded, 0 failed, 0 errored, 0 timeout'
 
-echo "http2: $passed passed, $failed failed"
-[[ $failed -eq 0 ]]
+conclude http2

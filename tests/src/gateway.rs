@@ -194,6 +194,11 @@ impl<W: Wire> Client<W> {
         self.ask(&format!("GET {target} HTTP/1.1"))
     }
 
+    /// GET, begun: its answer is yet to be heard.
+    pub fn begin(&mut self, target: &str) {
+        self.wire.say(format!("GET {target} HTTP/1.1\r\nhost: test\r\n\r\n").as_bytes());
+    }
+
     /// POST with a body of known length.
     pub fn post(&mut self, target: &str, body: &[u8]) -> Answer {
         let head = format!("POST {target} HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n", body.len());

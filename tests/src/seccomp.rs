@@ -1,5 +1,5 @@
 //! Takes io_uring away from this process, as Docker's default seccomp profile does, so that the fallback to epoll can be
-//! tested on a kernel that has it.
+//! tested on a kernel that has it; or has it fail, as it does where a kernel has no memory.
 //!
 //! # The unsafe of this room
 //! Two system calls. `prctl(PR_SET_NO_NEW_PRIVS)` takes only numbers. `seccomp(SECCOMP_SET_MODE_FILTER)` reads a
@@ -14,10 +14,10 @@ use libc::{
     SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_SET_MODE_FILTER, sock_filter, sock_fprog,
 };
 
-/// `io_uring_setup`; these three numbers are the same on every architecture, so the filter need not look at it.
-const IO_URING_FIRST: u32 = 425;
-/// `io_uring_register`; `io_uring_enter` lies between.
-const IO_URING_LAST: u32 = 427;
+/// These three numbers are the same on every architecture, so the filter need not look at it.
+const IO_URING_SETUP: u32 = 425;
+const IO_URING_ENTER: u32 = 426;
+const IO_URING_REGISTER: u32 = 427;
 
 /// From now on `io_uring_setup`, `io_uring_enter` and `io_uring_register` fail with EPERM, in all threads of this process
 /// and in every process it starts. Cannot be taken back. Also gives up the chance to gain privileges by executing a
@@ -27,14 +27,27 @@ const IO_URING_LAST: u32 = 427;
 /// What the kernel says: EINVAL or ENOSYS if it was built without seccomp; ESRCH, as an "other" error, if a thread has a
 /// filter of its own.
 pub fn deny_io_uring() -> io::Result<()> {
+    refuse(IO_URING_SETUP, IO_URING_REGISTER, EPERM, SECCOMP_FILTER_FLAG_TSYNC)
+}
+
+/// From now on `io_uring_enter` fails with this error on this thread, and on those that it starts.
+///
+/// # Errors
+/// As [`deny_io_uring`].
+pub fn fail_io_uring_enter(errno: i32) -> io::Result<()> {
+    refuse(IO_URING_ENTER, IO_URING_ENTER, errno, 0)
+}
+
+/// The system calls from `first` to `last` answer `errno`.
+fn refuse(first: u32, last: u32, errno: i32, flags: libc::c_ulong) -> io::Result<()> {
     let statement = |code: u32, k: u32| sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let jump = |code: u32, k: u32, jt: u8, jf: u8| sock_filter { code: code as u16, jt, jf, k };
     let mut filter = [
         // The number of the system call is the first word of `struct seccomp_data`.
         statement(BPF_LD | BPF_W | BPF_ABS, 0),
-        jump(BPF_JMP | BPF_JGE | BPF_K, IO_URING_FIRST, 0, 2),
-        jump(BPF_JMP | BPF_JGT | BPF_K, IO_URING_LAST, 1, 0),
-        statement(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM as u32),
+        jump(BPF_JMP | BPF_JGE | BPF_K, first, 0, 2),
+        jump(BPF_JMP | BPF_JGT | BPF_K, last, 1, 0),
+        statement(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | errno as u32),
         statement(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     ];
     let program = sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
@@ -44,9 +57,7 @@ pub fn deny_io_uring() -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: `program` and the `filter` it points to live until the call has returned; see the head of the file.
-    let answer = unsafe {
-        libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &raw const program)
-    };
+    let answer = unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
     match answer {
         0 => Ok(()),
         -1 => Err(io::Error::last_os_error()),

@@ -28,8 +28,17 @@ fn echo_blocking(mut request: blocking::Request) -> Response {
 }
 
 async fn trailers_in(mut request: Request) -> String {
+    let early = request.body_mut().trailers();
     let body = request.body_mut().collect().await.unwrap();
-    format!("{} {:?}", body.len(), request.body_mut().trailers().map(|trailers| trailers["x-sum"].clone()))
+    let trailers = [(); 2].map(|()| request.body_mut().trailers().map(|trailers| trailers["x-sum"].clone()));
+    format!("{} {early:?} {trailers:?} {}", body.len(), request.body_mut().is_end())
+}
+
+fn trailers_in_blocking(mut request: blocking::Request) -> String {
+    let early = request.body_mut().trailers();
+    let body = request.body_mut().collect().unwrap();
+    let trailers = [(); 2].map(|()| request.body_mut().trailers().map(|trailers| trailers["x-sum"].clone()));
+    format!("{} {early:?} {trailers:?} {}", body.len(), request.body_mut().is_end())
 }
 
 async fn trailers_out(request: Request) -> Response {
@@ -90,6 +99,7 @@ fn app(_: &Core) -> App {
         .route("/collect-blocking", post(collect_blocking))
         .route("/echo-blocking", post(echo_blocking))
         .route("/trailers-in", post(trailers_in))
+        .route("/trailers-in-blocking", post(trailers_in_blocking))
         .route("/trailers-out", trailers_out)
         .route("/ignored", post(async |_: Request| "ignored"))
         .route("/ignored-inline", post(|_: &Request| "ignored"))
@@ -220,17 +230,19 @@ fn h1_16_the_body_is_invited_when_it_is_read() {
 fn e_2_trailers_both_ways() {
     on_every_driver(app, |server| {
         for (protocol, mut client) in server.tongues() {
-            let head = "POST /trailers-in HTTP/1.1";
-            let asked =
-                Asked { head, body: Some(b"abc"), trailers: &[("x-sum", "3"), ("x-other", "no")], ..Asked::default() };
-            assert_eq!(client.exchange(&asked).1.text(), "3 Some(\"3\")", "{protocol}");
+            for head in ["POST /trailers-in HTTP/1.1", "POST /trailers-in-blocking HTTP/1.1"] {
+                let trailers = &[("x-sum", "3"), ("x-other", "no")];
+                let asked = Asked { head, body: Some(b"abc"), trailers, ..Asked::default() };
+                let expected = "3 None [Some(\"3\"), Some(\"3\")] true";
+                assert_eq!(client.exchange(&asked).1.text(), expected, "{protocol} {head}");
+            }
             let answer = client.ask("GET /trailers-out HTTP/1.1\r\nte: trailers\r\nconnection: te");
             assert_eq!((answer.text(), &answer.trailers[..]), ("body", &[("x-sum".to_owned(), "4".to_owned())][..]));
         }
         let mut client = server.connect();
         client.wire.say(b"POST /trailers-in HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n");
         client.wire.say(b"3\r\nabc\r\n0\r\nx-sum: 3\r\nhost: no\r\n\r\n");
-        assert_eq!(client.answer(false).text(), "3 Some(\"3\")");
+        assert_eq!(client.answer(false).text(), "3 None [Some(\"3\"), Some(\"3\")] true");
         let answer = client.get("/trailers-out");
         assert_eq!((answer.text(), answer.trailers.len()), ("body", 0), "not asked for, not sent");
         let mut client = server.connect();
@@ -246,7 +258,7 @@ fn streams_and_writers_go_out_whole_also_to_a_slow_reader() {
             let bytes = (server.scaled(bytes) / 10_000).max(1) * 10_000;
             let target = format!("{path}?bytes={bytes}");
             let mut client = server.connect();
-            client.wire.say(format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes());
+            client.begin(&target);
             server.pass(50);
             assert_eq!(client.answer(false).body.len(), bytes, "{target}");
             let mut client = server.connect_http2();
@@ -267,7 +279,7 @@ fn a_body_that_breaks_off_does_not_look_whole() {
     on_every_driver(app, |server| {
         for target in ["/broken", "/writer-fails", "/writer-panics", "/length?length=9", "/length?length=7"] {
             let mut client = server.connect();
-            client.wire.say(format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes());
+            client.begin(target);
             let text = String::from_utf8(client.rest()).unwrap();
             assert!(!text.ends_with("0\r\n\r\n"), "{target}: {text}");
             assert!(!text.ends_with("12345678") || target.ends_with('9'), "{target}: {text}");

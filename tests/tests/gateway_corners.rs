@@ -1,10 +1,15 @@
 //! Corners: what a handler gets wrong, bodies that nobody asks for, times that must not be the peer's fault.
 
+use futures_core::Stream;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use ringgate::{App, BodyError, Core, Request, Response, blocking, post};
-use ringgate_tests::gateway::{Asked, Wire, http2::code, in_every_world, on_every_driver, on_every_kernel_driver};
+use ringgate::{App, BodyError, Core, Middleware, Request, Response, blocking, post, websocket::WebSocket};
+use ringgate_tests::gateway::{
+    Asked, Ground, Server, Wire, drivers, http2::code, in_every_world, on_every_driver, on_every_kernel_driver, seeds,
+};
 use std::{
     io::{ErrorKind, Read, Write},
+    pin::Pin,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -45,6 +50,17 @@ fn pushed(request: &Request, bytes: &'static str) -> Response {
     response
 }
 
+/// A body in one piece, of which only the wire knows the length.
+struct Whole(Option<Vec<u8>>);
+
+impl Stream for Whole {
+    type Item = Result<Vec<u8>, BodyError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(self.0.take().map(Ok))
+    }
+}
+
 /// Reads until it is told twice that the body is too large.
 fn read_on(mut request: blocking::Request) -> String {
     let body = request.body_mut();
@@ -63,6 +79,12 @@ fn app(_: &Core) -> App {
             Response::text("four").header("transfer-encoding", "chunked").header("content-length", "4")
         })
         .route("/misframed", |_: &Request| Response::text("four").header("content-length", "40"))
+        .route("/empty", |_: &Request| Response::new(StatusCode::OK))
+        .route("/empty-claimed", |request: &Request| {
+            let status = request.query_value("status").map_or(200, |status| status.parse().unwrap());
+            Response::new(StatusCode::from_u16(status).unwrap()).header("content-length", "5")
+        })
+        .route("/misnumbered", |request: &Request| pushed(request, "four").header("content-length", "four"))
         .route("/framed-stream", |request: &Request| {
             pushed(request, "four").header("transfer-encoding", "chunked").header("connection", "keep-alive")
         })
@@ -76,6 +98,16 @@ fn app(_: &Core) -> App {
             request.handle().spawn("speak", speak).detach();
             response
         })
+        .route("/unending", |request: &Request| {
+            let (mut sender, response) = Response::channel();
+            let speak = async move {
+                let _ = sender.send("half").await;
+                std::future::pending::<()>().await;
+            };
+            request.handle().spawn("speak", speak).detach();
+            response
+        })
+        .route("/much", |_: &Request| Response::stream(Whole(Some(vec![b'm'; 20_000_000]))))
         .route("/claimed", |request: &Request| pushed(request, "four").header("content-length", "4"))
         .route("/overclaimed", |request: &Request| pushed(request, "four").header("content-length", "40"))
         .route("/status/{code}", |request: &Request| {
@@ -94,15 +126,23 @@ fn app(_: &Core) -> App {
         })
         .route("/{{literal}}/{id}", |request: &Request| format!("{:?}", request.param("id")))
         .route("/read-on", post(read_on))
+        .mount("/un", App::new().route("/switched", async |_: WebSocket| ()).wrap(Unswitched))
 }
 
-const NO_CHANGE: fn(&mut ringgate::Config) = |_| {};
+/// Takes away what a switch of protocols needs.
+struct Unswitched;
+
+impl Middleware for Unswitched {
+    fn after(&self, _: &Request, response: &mut Response) {
+        response.remove(&header::UPGRADE);
+    }
+}
 
 #[test]
 fn a_body_that_was_not_invited_is_not_late() {
     in_every_world(
         app,
-        NO_CHANGE,
+        |_| {},
         |sim| sim.window_bytes = 65_536,
         |server| {
             let mut client = server.connect();
@@ -132,7 +172,7 @@ fn a_body_that_was_not_invited_is_not_late() {
 fn a_connection_whose_body_was_thrown_away_is_idle_like_any_other() {
     in_every_world(
         app,
-        NO_CHANGE,
+        |_| {},
         |sim| sim.window_bytes = 65_536,
         |server| {
             let mut client = server.connect();
@@ -165,10 +205,50 @@ fn framing_is_the_gateways_business_over_every_protocol() {
         let id = client.begin("/overclaimed");
         assert_eq!(client.finish(id).reset, Some(code::INTERNAL_ERROR), "a part is not taken for the whole");
         let mut client = server.connect();
-        client.wire.say(b"GET /overclaimed HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.begin("/overclaimed");
         let heard = String::from_utf8(client.rest()).unwrap();
         let body = heard.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         assert!("four".starts_with(body), "{heard}");
+    });
+}
+
+/// RFC 9110 section 8.6: what goes without its body may tell the length that GET would have; nothing else may differ from
+/// its body.
+#[test]
+fn a_length_without_a_body_counts_where_none_belongs_over_every_protocol() {
+    on_every_driver(app, |server| {
+        for (protocol, mut client) in server.tongues() {
+            let mut length = |method: &str, target: &str, status: u16| {
+                let answer = client.ask(&format!("{method} {target} HTTP/1.1"));
+                assert_eq!((answer.status, answer.body.len()), (status, 0), "{protocol} {method} {target}");
+                assert!(answer.fields.iter().filter(|(name, _)| name == "content-length").count() <= 1);
+                answer.field("content-length").map(str::to_owned)
+            };
+            assert_eq!(length("GET", "/empty", 200).as_deref(), Some("0"), "{protocol}");
+            assert_eq!(length("GET", "/empty-claimed", 200).as_deref(), Some("0"), "{protocol}");
+            assert_eq!(length("HEAD", "/empty-claimed", 200).as_deref(), Some("5"), "{protocol}");
+            assert_eq!(length("HEAD", "/empty", 200), None, "{protocol}: it may just not have been made");
+            assert_eq!(length("HEAD", "/misframed", 200).as_deref(), Some("4"), "{protocol}");
+            for method in ["GET", "HEAD"] {
+                assert_eq!(length(method, "/empty-claimed?status=304", 304).as_deref(), Some("5"), "{protocol}");
+                assert_eq!(length(method, "/empty-claimed?status=204", 204), None, "{protocol}");
+                assert_eq!(length(method, "/status/304", 304).as_deref(), Some("7"), "{protocol}");
+            }
+            let answer = client.get("/misnumbered");
+            assert_eq!((answer.text(), answer.field("content-length")), ("four", None), "{protocol}: no number");
+        }
+        assert_eq!(server.count("responses_misused"), 0);
+    });
+}
+
+#[test]
+fn what_is_counted_is_what_went_out() {
+    on_every_driver(app, |server| {
+        let head = "GET /un/switched HTTP/1.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                    sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==";
+        assert_eq!(server.connect().ask(head).status, 500);
+        let counts = ["responses_1xx", "responses_5xx", "responses_misused"].map(|name| server.count(name));
+        assert_eq!(counts, [0, 1, 1], "not the 101 that it has replaced");
     });
 }
 
@@ -245,4 +325,53 @@ fn a_part_is_not_taken_for_the_whole_where_the_connection_ends_the_body() {
         assert!(read == Ok(()) && whole.ends_with("\r\n\r\nfour"), "{read:?} {whole}");
         assert_eq!(heard("/broken").0, Err(ErrorKind::ConnectionReset));
     });
+}
+
+/// The same when it is the deadline of a drain that ends the connection: with more to come, or with the last piece made
+/// and not yet taken.
+#[test]
+fn a_part_is_not_taken_for_the_whole_after_a_cut() {
+    for driver in drivers() {
+        for path in ["/unending", "/much"] {
+            let server = Server::start(Ground::Kernel(driver), app);
+            let mut socket = server.socket();
+            write!(socket, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+            let mut heard = vec![0; 20];
+            socket.read_exact(&mut heard).unwrap();
+            server.pass(100);
+            assert_eq!(server.stop(Duration::from_millis(100)).report().cut, 1);
+            let read = socket.read_to_end(&mut heard).map_err(|error| error.kind());
+            assert_eq!(read, Err(ErrorKind::ConnectionReset), "{driver:?} {path}: {} bytes", heard.len());
+        }
+    }
+    for seed in seeds(1) {
+        for path in ["/unending", "/much"] {
+            let server = Server::start(Ground::Sim(seed), app);
+            let mut wire = server.world().connect();
+            wire.say(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes());
+            assert!(!wire.hear().is_empty());
+            server.pass(100);
+            let world = server.world().clone();
+            assert_eq!(server.stop(Duration::from_millis(100)).report().cut, 1);
+            world.pass(Duration::from_secs(1));
+            assert!(wire.peer.is_reset(), "seed {seed} {path}");
+        }
+    }
+}
+
+/// And when the peer takes too long over the last of it.
+#[test]
+fn a_part_is_not_taken_for_the_whole_by_who_is_too_slow() {
+    in_every_world(
+        app,
+        |_| {},
+        |_| {},
+        |server| {
+            let mut wire = server.world().connect();
+            wire.say(b"GET /much HTTP/1.0\r\n\r\n");
+            server.pass(86_400_000);
+            assert_eq!(server.count("timeouts_send"), 1);
+            assert!(wire.peer.is_reset());
+        },
+    );
 }

@@ -14,13 +14,11 @@ use ringgate_tests::gateway::{
 };
 use ringgate_tests::websocket::{PROTOCOLS, frame, opening};
 use std::{
-    cell::RefCell,
     future::pending,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
-    rc::Rc,
     sync::{
         Mutex,
         mpsc::{Sender, channel},
@@ -258,7 +256,7 @@ fn a_connection_that_goes_on_in_another_task_keeps_its_time() {
         let peer = net.connect(&address).unwrap();
         executor.block_on(async {
             let stream = listener.accept().await.unwrap();
-            let connection = Rc::new(RefCell::new(Box::pin(async move { site.serve(stream, None, None).await })));
+            let mut connection = Box::pin(async move { site.serve(stream, None, None).await });
             match is_websocket {
                 true => peer.write(opening("/ws", "").as_bytes()),
                 false => peer.write(b"GET /now HTTP/1.1\r\nhost: a\r\n\r\n"),
@@ -266,18 +264,17 @@ fn a_connection_that_goes_on_in_another_task_keeps_its_time() {
             // Here it is answered, and begins to wait; then its task is over, and another one goes on with it.
             let deadline = handle.now() + Duration::from_secs(1);
             let mut alarm = handle.sleep_until(deadline);
-            let one = connection.clone();
             let task = handle.spawn("one", async move {
                 std::future::poll_fn(|cx| {
-                    assert!(one.borrow_mut().as_mut().poll(cx).is_pending());
+                    assert!(connection.as_mut().poll(cx).is_pending());
                     std::pin::Pin::new(&mut alarm).poll(cx)
                 })
                 .await;
+                (connection,)
             });
-            task.await.unwrap();
+            let (connection,) = task.await.unwrap();
             assert!(peer.read().starts_with(b"HTTP/1.1 "));
-            let poll = std::future::poll_fn(move |cx| connection.borrow_mut().as_mut().poll(cx));
-            let other = handle.spawn("other", poll);
+            let other = handle.spawn("other", connection);
             handle.sleep(Duration::from_secs(200)).await;
             assert!(other.is_finished(), "a peer that is silent is not waited for");
             assert!(peer.read().starts_with(says));

@@ -30,6 +30,11 @@ async fn forever(_: Request) -> &'static str {
     "never"
 }
 
+/// The same, and no other test counts how often it ends.
+async fn never(_: Request) -> &'static str {
+    std::future::pending().await
+}
+
 fn number(request: &Request, name: &str) -> usize {
     request.query_value(name).and_then(|text| text.parse().ok()).expect("a number")
 }
@@ -68,6 +73,7 @@ fn app(_: &Core) -> App {
             request.query().unwrap_or_default().to_owned()
         })
         .route("/forever", forever)
+        .route("/never", never)
         .route("/slow-reader", post(slow_reader))
         .route("/count", post(count))
         .route("/count-blocking", post(count_blocking))
@@ -354,7 +360,7 @@ fn a_drain_says_goaway_twice_finishes_streams_and_cuts_at_the_deadline() {
         running.round_trip();
         let stream = running.begin("/later?ms=200");
         running.round_trip();
-        endless.begin("/forever");
+        endless.begin("/never");
         endless.round_trip();
         let stopping = server.stop(Duration::from_millis(800));
         while running.goaways.is_empty() {

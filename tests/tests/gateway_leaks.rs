@@ -263,7 +263,7 @@ fn left_alone(server: &Server) {
         flat(server, path, |server, times| {
             for _ in 0..times {
                 let mut client = server.connect();
-                client.wire.say(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes());
+                client.begin(path);
                 if path != "/forever" {
                     client.wire.hear();
                 }

@@ -1,6 +1,6 @@
 //! Connections and their ends: order, panics, clients that leave, time, the crew, drain.
 
-use ringgate::{App, Config, Core, Request, Response, blocking, post};
+use ringgate::{App, Config, Core, Gateway, Middleware, Request, Response, blocking, post};
 use ringgate_runtime::{net::Address, sys::placement::Placement};
 use ringgate_tests::gateway::{
     Asked, Client, Server, Wire, drivers, grounds,
@@ -8,6 +8,7 @@ use ringgate_tests::gateway::{
     on_every_driver, on_every_driver_with, start_gateway,
 };
 use std::{
+    io::ErrorKind,
     net::{TcpListener, TcpStream},
     os::unix::net::UnixStream,
     sync::{
@@ -178,7 +179,7 @@ fn a_client_that_leaves_drops_the_handler_and_is_seen_by_the_blocking_one() {
                     server.until("the handler", is_begun);
                 } else {
                     let mut client = server.connect();
-                    client.wire.say(format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes());
+                    client.begin(target);
                     server.pass(30);
                     server.until("the handler", is_begun);
                 }
@@ -195,8 +196,8 @@ fn a_client_that_ends_its_side_still_gets_what_was_begun() {
     on_every_driver(app, |server| {
         let bytes = server.scaled(20_000_000);
         let mut client = server.connect();
-        client.wire.say(b"GET /now HTTP/1.1\r\nhost: a\r\n\r\n");
-        client.wire.say(format!("GET /big?bytes={bytes} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes());
+        client.begin("/now");
+        client.begin(&format!("/big?bytes={bytes}"));
         client.wire.finish();
         assert_eq!(client.answer(false).text(), "now");
         assert_eq!(client.answer(false).body.len(), bytes);
@@ -234,7 +235,7 @@ fn a_full_crew_is_a_503_with_retry_after() {
         clients.iter_mut().for_each(|client| assert_eq!(client.get("/now").text(), "now"));
         HELD.store(true, SeqCst);
         for client in &mut clients {
-            client.wire.say(b"GET /held HTTP/1.1\r\nhost: a\r\n\r\n");
+            client.begin("/held");
         }
         // One runs, one waits; which of them comes first is the network's choice.
         server.await_count("crew_full", 1);
@@ -330,6 +331,110 @@ fn r_01_a_head_of_http2_that_drips_is_not_waited_for() {
 }
 
 #[test]
+fn a_head_of_http2_has_as_much_time_as_one_of_http1() {
+    let configure = |config: &mut Config| {
+        config.limits.http2.header_timeout_ms = 50;
+        config.timeouts.header_timeout_ms = 20_000;
+        config.timeouts.header_grace_ms = 10_000;
+    };
+    let head = block(&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/now")]);
+    on_every_driver_with(app, configure, |server| {
+        let mut client = server.connect_http2();
+        client.round_trip();
+        client.wire.say(&frame(kind::HEADERS, END_STREAM, 1, &head[..1]));
+        server.pass(300);
+        client.wire.say(&frame(kind::CONTINUATION, END_HEADERS, 1, &head[1..]));
+        server.await_count("responses_2xx", 1);
+        assert_eq!(server.count("timeouts_header"), 0);
+    });
+}
+
+#[test]
+fn a_thread_sees_its_time_run_out() {
+    fn timed(_: &Core) -> App {
+        App::new().route("/", |request: blocking::Request| {
+            let (deadline, before) = (request.deadline(), request.time_left());
+            std::thread::sleep(Duration::from_millis(20));
+            let (Some(deadline), Some(before), Some(after)) = (deadline, before, request.time_left()) else {
+                return "there is no deadline";
+            };
+            assert!(before > after + Duration::from_millis(19), "{before:?} {after:?}");
+            assert!(deadline > Instant::now() && before <= Duration::from_secs(60));
+            "it does"
+        })
+    }
+    let configure = |config: &mut Config| config.timeouts.request_timeout_ms = 60_000;
+    on_every_driver_with(timed, configure, |server| assert_eq!(server.connect().get("/").text(), "it does"));
+}
+
+/// Leaves its mark on whatever is answered.
+struct Mark;
+
+impl Middleware for Mark {
+    fn after(&self, _: &Request, response: &mut Response) {
+        response.append(http::HeaderName::from_static("x-mark"), http::HeaderValue::from_static("seen"));
+    }
+}
+
+#[test]
+fn hooks_see_the_answer_in_place_of_a_handler_out_of_time() {
+    fn marked(_: &Core) -> App {
+        App::new().route("/forever", async |_: Request| std::future::pending::<&'static str>().await).wrap(Mark)
+    }
+    let configure = |config: &mut Config| config.timeouts.request_timeout_ms = 50;
+    on_every_driver_with(marked, configure, |server| {
+        for (protocol, mut client) in server.tongues() {
+            let (_, answer) = client.exchange(&Asked { head: "GET /forever HTTP/1.1", ..Asked::default() });
+            assert_eq!((answer.status, answer.field("x-mark")), (503, Some("seen")), "{protocol}");
+        }
+        assert_eq!(server.count("timeouts_handler"), 2);
+    });
+}
+
+#[test]
+fn a_stall_is_named_by_its_route_and_core() {
+    for driver in drivers() {
+        let application = |_: &Core| {
+            App::new().route("/stall/{for}", |_: &Request| {
+                std::thread::sleep(Duration::from_millis(20));
+                "late"
+            })
+        };
+        let gateway = Gateway::builder(application)
+            .listen("127.0.0.1:0".parse().unwrap())
+            .cores(Placement::Unpinned { count: 2 })
+            .driver(driver)
+            .start()
+            .unwrap();
+        let Address::Tcp(address) = gateway.addresses()[0].clone() else { panic!("not TCP") };
+        let mut client = Client::new(TcpStream::connect(address).unwrap());
+        assert_eq!(client.get("/stall/now").text(), "late");
+        // It is counted when the poll is over, which is behind the response.
+        let begun = Instant::now();
+        while gateway.metrics().recent_stalls().is_empty() && begun.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let stalls = gateway.metrics().recent_stalls();
+        let (core, stall) = stalls.iter().find(|(_, stall)| stall.name == "/stall/{for}").expect("it is remembered");
+        assert!(*core < 2 && stall.held >= Duration::from_millis(20), "{stalls:?}");
+        let counted = gateway.metrics().runtime_snapshot().into_iter().find(|(name, _)| *name == "stalls");
+        assert!(counted.is_some_and(|(_, count)| count >= stalls.len() as u64), "{counted:?}");
+    }
+}
+
+#[test]
+fn a_gateway_that_cannot_listen_says_where() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (place, kind) in [(taken.as_str(), ErrorKind::AddrInUse), ("unix:/no such place/socket", ErrorKind::NotFound)] {
+        let gateway = Gateway::builder(|_| App::new()).listen(place.parse().unwrap());
+        let error = gateway.start().expect_err(place);
+        assert_eq!(error.kind(), kind);
+        assert!(error.to_string().contains(place), "{error}");
+    }
+}
+
+#[test]
 fn r_01_to_r_05_everything_has_its_time() {
     let configure = |config: &mut Config| {
         config.timeouts.header_timeout_ms = 150;
@@ -360,18 +465,18 @@ fn r_01_to_r_05_everything_has_its_time() {
         let mut client = server.connect();
         client.wire.say(b"POST /collect HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nabc");
         assert_eq!(client.answer(false).status, 408, "r_02: a body that does not come");
-        client.wire.say(b"GET /now HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.begin("/now");
         assert_eq!(client.rest(), b"", "s_06: nor is what comes after the pause a request");
         let mut client = server.connect();
         client.wire.say(b"GET /now HTTP/1.1\r\nhost: a\r\ncontent-length: 60\r\n\r\nabc");
         assert_eq!(client.answer(false).status, 200, "a body that nobody waits for");
         server.pass(100);
-        client.wire.say(b"GET /now HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.begin("/now");
         assert_eq!(client.rest(), b"", "s_06: nor is it one behind an early answer");
         let mut client = server.connect();
         assert_eq!(client.get("/forever").status, 503, "a handler that does not answer");
         let mut client = server.connect();
-        client.wire.say(b"GET /big HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.begin("/big");
         server.await_count("timeouts_send", 1);
         assert!(client.rest().len() < 20_000_000, "r_03: a client that does not read");
         server.await_count("connections_open", 0);
@@ -404,7 +509,7 @@ fn a_drain_ends_the_idle_finishes_the_running_and_cuts_what_is_left() {
             (server.connect(), server.connect(), server.connect(), server.connect());
         assert_eq!(idle.get("/now").status, 200);
         running.wire.say(b"GET /later?ms=200 HTTP/1.1\r\nhost: a\r\n\r\nGET /now HTTP/1.1\r\nhost: a\r\n\r\n");
-        endless.wire.say(b"GET /forever HTTP/1.1\r\nhost: a\r\n\r\n");
+        endless.begin("/forever");
         server.await_count("connections_open", 4);
         server.pass(50);
         let stopping = server.stop(Duration::from_millis(600));
@@ -471,7 +576,7 @@ fn two_thousand_connections_leave_nothing_behind() {
                 match (round + number) % 7 {
                     0 => drop(client.get("/now")),
                     1 => drop(client.post("/collect", b"abc")),
-                    2 => client.wire.say(b"GET /forever HTTP/1.1\r\nhost: a\r\n\r\n"),
+                    2 => client.begin("/forever"),
                     3 => client.wire.say(b"POST /collect HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nabc"),
                     4 => client.wire.say(b"GET /no"),
                     5 => {

@@ -99,7 +99,7 @@ fn what_runs_goes_on_and_requests_are_taken_again_when_there_is_room() {
         let server = narrow(ground);
         for (protocol, mut client) in server.tongues() {
             let mut running = server.connect();
-            running.wire.say(b"GET /later HTTP/1.1\r\nhost: a\r\n\r\n");
+            running.begin("/later");
             let mut waiting = server.connect();
             assert_eq!(waiting.get("/now").text(), "now");
             assert_eq!(client.get("/take").text(), "taken", "{protocol}");

@@ -179,7 +179,7 @@ fn a_request_that_outlives_its_exchange_still_knows_its_core() {
         // Given up by its client.
         let requests = kept();
         let mut client = server.connect();
-        ringgate_tests::gateway::Wire::say(&mut client.wire, b"GET /keep-long HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.begin("/keep-long");
         server.until("its handler", || WAITING.swap(false, SeqCst));
         drop(client);
         let mut request = None;
@@ -202,7 +202,7 @@ fn a_request_that_outlives_its_gateway_is_told_so() {
     let gateway = start_gateway(DriverChoice::Auto, app, |gateway| gateway.cores(Placement::Unpinned { count: 1 }));
     let address = gateway.addresses()[0].to_string();
     let mut client = Client::new(TcpStream::connect(address).unwrap());
-    ringgate_tests::gateway::Wire::say(&mut client.wire, b"GET /keep-long HTTP/1.1\r\nhost: a\r\n\r\n");
+    client.begin("/keep-long");
     while !WAITING.swap(false, SeqCst) {
         std::thread::sleep(Duration::from_millis(1));
     }

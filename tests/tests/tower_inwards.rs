@@ -263,7 +263,7 @@ fn what_goes_wrong_before_the_head_is_a_500_and_after_it_a_cut() {
         }
         assert_eq!(server.count("handler_panics"), 2);
         let mut client = server.connect();
-        client.wire.say(b"GET /legacy/broken HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.begin("/legacy/broken");
         let heard = String::from_utf8(client.rest()).unwrap();
         assert!(!heard.ends_with("0\r\n\r\n") && !heard.starts_with("HTTP/1.1 500"), "it does not look whole: {heard}");
         let mut client = server.connect_http2();
@@ -343,7 +343,7 @@ fn a_client_that_leaves_drops_the_service_and_one_that_is_slow_slows_it_down() {
         let (begun, dropped) = (|| BEGUN.load(Ordering::SeqCst), || DROPPED.load(Ordering::SeqCst));
         let (base, base_dropped) = (begun(), dropped());
         let mut client = server.connect();
-        client.wire.say(b"GET /p/hold HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.begin("/p/hold");
         server.until("the handler", || begun() == base + 1);
         assert_eq!(dropped(), base_dropped);
         drop(client);

@@ -435,7 +435,7 @@ fn what_goes_wrong_is_told() {
         assert_eq!(host.metrics.get("handler_panics"), Some(2));
         for target in ["/broken", "/length?length=9", "/length?length=7"] {
             let mut client = host.http1();
-            client.wire.say(format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes());
+            client.begin(target);
             let text = String::from_utf8(client.rest()).unwrap();
             assert!(!text.ends_with("0\r\n\r\n"), "{target}: {text}");
             assert!(!text.ends_with("12345678") || target.ends_with('9'), "{target}: {text}");
@@ -497,7 +497,7 @@ fn a_client_that_leaves_drops_the_handler_and_time_runs_out() {
         for target in ["/hold", "/hold-blocking"] {
             let (begun, dropped) = (BEGUN.load(Ordering::SeqCst), DROPPED.load(Ordering::SeqCst));
             let mut client = host.http1();
-            client.wire.say(format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes());
+            client.begin(target);
             until("the handler", || BEGUN.load(Ordering::SeqCst) == begun + 1);
             assert_eq!(DROPPED.load(Ordering::SeqCst), dropped);
             drop(client);

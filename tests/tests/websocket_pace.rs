@@ -1,9 +1,12 @@
 //! A handler that takes its time: what has come meanwhile waits, and what comes behind it is not forgotten.
 
-use ringgate::{App, Core, websocket::WebSocket};
+use ringgate::{
+    App, Core, get,
+    websocket::{WebSocket, WebSocketLimits, websocket},
+};
 use ringgate_tests::{
     gateway::{Wire, on_every_driver},
-    websocket::{close, text},
+    websocket::{close, frame, text},
 };
 use std::{
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
@@ -37,6 +40,41 @@ fn a_handler_that_ponders_hears_everything() {
             }
             client.wire.say(&close(1000));
             assert_eq!(client.closed(), 1000);
+        }
+    });
+}
+
+/// Takes longer over each piece than a message may take that comes too slowly.
+async fn ponders_pieces(mut socket: WebSocket) {
+    let handle = socket.core().handle().clone();
+    let mut whole = Vec::new();
+    while let Some(Ok(piece)) = socket.recv_piece().await {
+        handle.sleep(Duration::from_millis(300)).await;
+        whole.extend_from_slice(&piece.bytes);
+        if piece.last && socket.send(&std::mem::take(&mut whole)[..]).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn pieces(_: &Core) -> App {
+    let limits = WebSocketLimits { progress_grace_ms: 150, ..WebSocketLimits::default() };
+    App::new().route("/pieces", get(websocket(ponders_pieces).limits(limits)))
+}
+
+/// W-13: what is not read because the handler is busy is not the peer's delay.
+#[test]
+fn a_message_that_waits_for_its_handler_does_not_come_too_slowly() {
+    on_every_driver(pieces, |server| {
+        for (protocol, mut client) in server.websockets("/pieces") {
+            for (first, word) in [(2, "one "), (0, "two "), (0, "three "), (0x80, "four")] {
+                client.wire.say(&frame(first, word.as_bytes()));
+                server.pass(20);
+            }
+            assert_eq!(client.frame(), (0x82, b"one two three four".to_vec()), "{protocol}");
+            // It is, where it does not come at all.
+            client.wire.say(&frame(2, b"one "));
+            assert_eq!(client.closed(), 1008, "{protocol}");
         }
     });
 }

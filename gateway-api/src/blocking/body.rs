@@ -33,7 +33,6 @@ pub struct Body {
     bytes_max: u64,
     /// Bytes taken from the pipe.
     read: u64,
-    ended: bool,
     /// What every call answers from now on.
     failed: Option<BodyError>,
 }
@@ -41,13 +40,14 @@ pub struct Body {
 impl Body {
     pub(crate) fn new(pipe: Option<(Arc<Pipe>, u64)>, length: Option<u64>) -> Self {
         let (pipe, bytes_max) = pipe.map_or((None, 0), |(pipe, bytes_max)| (Some(pipe), bytes_max));
-        Self { ended: pipe.is_none(), pipe, piece: Bytes::new(), length, bytes_max, read: 0, failed: None }
+        Self { pipe, piece: Bytes::new(), length, bytes_max, read: 0, failed: None }
     }
 
     /// True when the request announced no body, or the body is read to its end.
     #[must_use]
     pub fn is_end(&self) -> bool {
-        self.ended
+        let is_read = self.pipe.as_ref().is_none_or(|pipe| pipe.is_read());
+        self.piece.is_empty() && self.failed.is_none() && is_read
     }
 
     /// Bytes announced by `Content-Length`; `Some(0)` without a body, `None` when only the end will tell.
@@ -70,9 +70,6 @@ impl Body {
         if !self.piece.is_empty() {
             return Some(Ok(std::mem::take(&mut self.piece)));
         }
-        if self.ended {
-            return None;
-        }
         if let Some(error) = self.failed {
             return Some(Err(error));
         }
@@ -88,7 +85,6 @@ impl Body {
                 next = Some(Err(BodyError::TooLarge));
             }
         }
-        self.ended = next.is_none();
         self.failed = next.as_ref().and_then(|next| next.as_ref().err()).copied();
         next
     }
@@ -105,10 +101,10 @@ impl Body {
         Ok(whole.into())
     }
 
-    /// The trailers, once the body is read to its end and if there were any; the second call has none.
+    /// The trailers, once the body is read to its end and if there were any.
     #[must_use]
     pub fn trailers(&self) -> Option<HeaderMap> {
-        self.pipe.as_ref().filter(|_| self.ended).and_then(|pipe| pipe.take_trailers())
+        self.pipe.as_ref().filter(|_| self.is_end()).and_then(|pipe| pipe.trailers())
     }
 }
 
@@ -139,7 +135,7 @@ impl Drop for Body {
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Body").field("length", &self.length).field("is_end", &self.ended).finish()
+        f.debug_struct("Body").field("length", &self.length).field("is_end", &self.is_end()).finish()
     }
 }
 
@@ -159,8 +155,9 @@ mod tests {
         body.read_exact(&mut two[..1]).unwrap();
         body.read_exact(&mut two).unwrap();
         assert_eq!(&two, b"bc");
-        assert_eq!(body.collect().unwrap(), "de");
-        assert!(body.is_end());
+        assert!(!body.is_end());
+        assert_eq!(body.next().unwrap().unwrap(), "de");
+        assert!(body.is_end() && body.next().is_none(), "as with the async one it is known before it is told");
     }
 
     #[test]

@@ -2,23 +2,22 @@
 
 use crate::{
     blocking::{body::Body, core::Core},
-    features::{Features, HintsForm, Protocol, PushForm},
-    request::{Values, header_map, value_in_query},
+    features::{Features, HintsForm, PushForm},
+    request::{Values, View, accessors},
 };
-use http::{HeaderMap, HeaderValue, Method};
-use ringgate_protocols::{http::head::Head, span::Span};
+use http::{HeaderValue, Method};
+use ringgate_protocols::http::head::Head;
 use ringgate_runtime::net::Address;
 use std::{
     any::TypeId,
     borrow::Cow,
-    fmt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::{SyncSender, sync_channel},
     },
     task::Waker,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// A request on a thread of the crew: the mirror of the async `Request`. The head is a copy, so that it can leave the
@@ -41,7 +40,7 @@ pub struct Request {
     pub(crate) head: Head,
     pub(crate) bytes: Vec<u8>,
     pub(crate) features: Features,
-    pub(crate) time_left: Option<Duration>,
+    pub(crate) deadline: Option<Instant>,
     pub(crate) route: Option<&'static str>,
     pub(crate) parameters: Vec<(Box<str>, String)>,
     pub(crate) values: Values,
@@ -98,8 +97,8 @@ impl Line {
 }
 
 impl Request {
-    fn text(&self, span: Span) -> &str {
-        std::str::from_utf8(span.of(&self.bytes)).unwrap_or_default()
+    fn view(&self) -> View<'_> {
+        View::Spans(&self.head, &self.bytes)
     }
 
     /// The method, RFC 9110 section 9.
@@ -108,17 +107,7 @@ impl Request {
         &self.head.method
     }
 
-    /// The protocol this request came by.
-    #[must_use]
-    pub fn protocol(&self) -> Protocol {
-        match self.head.version {
-            http::Version::HTTP_10 => Protocol::Http10,
-            http::Version::HTTP_2 => Protocol::Http2,
-            _ => Protocol::Http11,
-        }
-    }
-
-    /// The same as a version of the `http` crate.
+    /// The protocol this request came by, as a version of the `http` crate. See [`Request::protocol`].
     #[must_use]
     pub fn version(&self) -> http::Version {
         self.head.version
@@ -128,59 +117,6 @@ impl Request {
     #[must_use]
     pub fn features(&self) -> Features {
         self.features
-    }
-
-    /// The whole request-target as received.
-    #[must_use]
-    pub fn target(&self) -> &str {
-        self.text(self.head.target)
-    }
-
-    /// The path of the target, percent-encoding and all.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        self.text(self.head.path)
-    }
-
-    /// What stands behind the `?`.
-    #[must_use]
-    pub fn query(&self) -> Option<&str> {
-        self.head.query.map(|query| self.text(query))
-    }
-
-    /// The first value of `key` in the query, decoded as a form (`+` is a space).
-    #[must_use]
-    pub fn query_value(&self, key: &str) -> Option<Cow<'_, str>> {
-        value_in_query(self.query()?, key)
-    }
-
-    /// Host and port the client wants. Empty if there is none.
-    #[must_use]
-    pub fn authority(&self) -> &str {
-        self.text(self.head.authority)
-    }
-
-    /// The first value of a field. Any case of `name` does.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.fields().find(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
-    }
-
-    /// The first value of a field as text, if it is visible ASCII or UTF-8.
-    #[must_use]
-    pub fn header_str(&self, name: &str) -> Option<&str> {
-        self.header(name).and_then(|value| std::str::from_utf8(value).ok())
-    }
-
-    /// Every field line in its order: name and value.
-    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.head.fields.iter().map(|field| (field.name.of(&self.bytes), field.value.of(&self.bytes)))
-    }
-
-    /// All fields as the `http` crate's map.
-    #[must_use]
-    pub fn headers(&self) -> HeaderMap {
-        header_map(self.fields())
     }
 
     /// The route that matched, as it was written in the application.
@@ -208,10 +144,16 @@ impl Request {
         self.local.as_ref()
     }
 
-    /// The time from the start of the handler to the deadline, if `request_timeout_ms` is set.
+    /// When the response must have begun, if `request_timeout_ms` is set. By the clock of threads: cores have their own.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// The time from now to the deadline, if there is one.
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
-        self.time_left
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     /// The core this request is on: its topics and counters. Blocks when it is asked for the first time.
@@ -291,13 +233,4 @@ impl Request {
     }
 }
 
-impl fmt::Debug for Request {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request")
-            .field("method", self.method())
-            .field("target", &self.target())
-            .field("protocol", &self.protocol())
-            .field("body", &self.body)
-            .finish_non_exhaustive()
-    }
-}
+accessors!(Request);

@@ -118,12 +118,7 @@ impl Exchange {
         // Somebody may still hold the body: nothing more will come. What is wrong with the rest of it, once the response is
         // made, must not cost the response.
         self.incoming = None;
-        let Ok(then) = then else {
-            if machine.ends_body_by_closing() {
-                wire.stream.reset();
-            }
-            return Flow::Gone;
-        };
+        let Ok(then) = then else { return Flow::Gone };
         if let Some(upgrade) = self.upgrade.take() {
             return Flow::Upgrade(Box::new((*upgrade, std::mem::take(&mut self.buf))));
         }
@@ -156,8 +151,14 @@ impl Exchange {
             Some(begun) => begun,
             None => {
                 let table = wire.table.clone();
-                let mut response =
-                    self.drive(wire, machine, |it, _, _, cx| table.poll(&core, &mut it.begun, cx).map(Ok)).await?;
+                let driven = self.drive(wire, machine, |it, _, _, cx| table.poll(&core, &mut it.begun, cx).map(Ok));
+                let mut response = match driven.await {
+                    Err(End::Late) => {
+                        table.forget(&core, &mut self.begun);
+                        late(machine)
+                    }
+                    driven => driven?,
+                };
                 table.run_after(&core, self.begun.route, &self.request, &mut response);
                 if core.shared.draining.get() {
                     machine.close_after_response();
@@ -177,6 +178,7 @@ impl Exchange {
                 }
             }
         };
+        wire.ends_body = machine.ends_body_by_closing();
         match payload {
             Payload::Stream { chunks, .. } => self.stream(wire, machine, chunks, trailers).await,
             Payload::Bytes(bytes) => {
@@ -410,22 +412,20 @@ impl Exchange {
                 core.shared.counters.disconnects.up();
                 None
             }
-            End::Broken => None,
-            End::Fault(_) | End::Late if is_answered => None,
+            End::Broken | End::Late => None,
+            End::Fault(_) if is_answered => None,
             End::Fault(reason) => {
                 fault(wire, machine, &mut self.buf, reason);
                 machine.close_reason().map(Then::Close)
             }
-            End::Late => {
-                machine.close_after_response();
-                let mut late = Response::text("the request took too long\n").status(StatusCode::SERVICE_UNAVAILABLE);
-                match output::respond(machine, &core, &mut self.buf, &mut late) {
-                    Written::Whole(then) => Some(then),
-                    Written::Begun(..) | Written::Upgraded(_) => None,
-                }
-            }
         }
     }
+}
+
+/// In place of a handler that ran out of time, and of what it would have answered.
+fn late(machine: &mut Connection) -> Response {
+    machine.close_after_response();
+    Response::text("the request took too long\n").status(StatusCode::SERVICE_UNAVAILABLE)
 }
 
 impl Drop for Incoming {

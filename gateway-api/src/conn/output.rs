@@ -31,7 +31,6 @@ pub(crate) enum Written {
 /// Writes what can be written of a response at once. What a handler got wrong becomes a 500.
 #[inline]
 pub(crate) fn respond(machine: &mut Connection, core: &Core, buf: &mut SendBuf, response: &mut Response) -> Written {
-    core.shared.counters.response(response.status);
     let body = match &response.body {
         Payload::Empty => Some(&[][..]),
         body => body.at_hand(),
@@ -40,11 +39,15 @@ pub(crate) fn respond(machine: &mut Connection, core: &Core, buf: &mut SendBuf, 
         let fields = ours_aside(&response.fields);
         let ordinary = |opening: &Opening| machine.send_ordinary(buf.tail(), opening, fields, body);
         if with_opening(core, response.status, response.content_type, ordinary) {
+            core.shared.counters.response(response.status);
             return Written::Whole(Then::KeepAlive);
         }
     }
     match write(machine, core, buf, response) {
-        Ok(written) => written,
+        Ok(written) => {
+            core.shared.counters.response(response.status);
+            written
+        }
         Err(_) => misused(machine, core, buf),
     }
 }
@@ -68,28 +71,22 @@ fn ours_aside(fields: &[(HeaderName, HeaderValue)]) -> impl Iterator<Item = (&He
     fields.iter().filter(move |(name, _)| !ours(name)).map(|(name, value)| (name, value))
 }
 
-/// The same without those that the framing makes of its own: a body of known length has its own `content-length`, which
-/// a stream, and the answer to HEAD, may have from the handler.
-fn framing_aside(
-    fields: &[(HeaderName, HeaderValue)],
-    has_length: bool,
-) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-    let is_framing =
-        move |name: &HeaderName| *name == header::TRANSFER_ENCODING || (has_length && *name == header::CONTENT_LENGTH);
-    ours_aside(fields).filter(move |(name, _)| !is_framing(name))
+/// The same without those that the framing makes of its own.
+fn framing_aside(fields: &[(HeaderName, HeaderValue)]) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    ours_aside(fields).filter(|(name, _)| *name != header::TRANSFER_ENCODING && *name != header::CONTENT_LENGTH)
 }
 
 fn write(machine: &mut Connection, core: &Core, buf: &mut SendBuf, response: &mut Response) -> Result<Written, Misuse> {
     let output_bytes_max = core.shared.config.limits.output_bytes_max;
     // These have none. (A 304 tells the length of the body that it goes without.)
-    let is_empty = matches!(response.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
-    if is_empty {
+    if matches!(response.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
         response.body = Payload::Empty;
     }
-    let has_length = is_empty || response.body.length().is_some_and(|length| length > 0);
+    let is_head = machine.answers_head();
+    let announced = response.announced_length(is_head);
     with_opening(core, response.status, response.content_type, |opening| {
         let block = opening.block();
-        let head = ResponseHead { status: response.status, block, fields: framing_aside(&response.fields, has_length) };
+        let head = ResponseHead { status: response.status, block, fields: framing_aside(&response.fields) };
         let body: &[u8] = match &response.body {
             Payload::Empty => &[],
             Payload::Static(bytes) => bytes,
@@ -101,8 +98,8 @@ fn write(machine: &mut Connection, core: &Core, buf: &mut SendBuf, response: &mu
                     body => Written::Begun(body, None),
                 });
             }
-            Payload::Stream { length, .. } | Payload::Writer { length, .. } => {
-                let length = length.map_or(BodyLength::Unknown, BodyLength::Known);
+            Payload::Stream { .. } | Payload::Writer { .. } => {
+                let length = announced.map_or(BodyLength::Unknown, BodyLength::Known);
                 let framing = machine.send_head(buf.tail(), head, length)?;
                 return match framing {
                     BodyFraming::None => Ok(Written::Whole(machine.send_end(buf.tail(), [])?)),
@@ -111,12 +108,14 @@ fn write(machine: &mut Connection, core: &Core, buf: &mut SendBuf, response: &mu
                 };
             }
         };
-        if body.len() <= COPIED_BYTES_MAX {
+        // What goes without its body, HEAD and 304, may tell another length, or none.
+        let is_plain = announced.map_or(!is_head, |length| length == body.len() as u64);
+        if body.len() <= COPIED_BYTES_MAX && is_plain {
             let limits = &core.shared.config.limits.protocol;
             return machine.send_response(buf.tail(), head, body, limits).map(Written::Whole);
         }
         let (length, is_long) = (body.len() as u64, body.len() > output_bytes_max);
-        match machine.send_head(buf.tail(), head, BodyLength::Known(length))? {
+        match machine.send_head(buf.tail(), head, announced.map_or(BodyLength::None, BodyLength::Known))? {
             BodyFraming::None => {}
             BodyFraming::Tunnel => return Ok(Written::Whole(Then::Switch)),
             _ if is_long => return Ok(Written::Begun(std::mem::take(&mut response.body), None)),
@@ -139,7 +138,10 @@ fn misused(machine: &mut Connection, core: &Core, buf: &mut SendBuf) -> Written 
     core.shared.counters.responses_misused.up();
     let mut response = Response::text("internal error\n").status(StatusCode::INTERNAL_SERVER_ERROR);
     match write(machine, core, buf, &mut response) {
-        Ok(written) => written,
+        Ok(written) => {
+            core.shared.counters.response(response.status);
+            written
+        }
         // The head was out already: only the end of the connection can tell the peer.
         Err(misuse) => Written::Whole(Then::Close(ringgate_protocols::http1::close::CloseReason::Misuse(misuse))),
     }

@@ -15,7 +15,7 @@ use std::{
 };
 
 /// What the drivers of all protocols hold of a connection. Small: it is most of what an idle connection costs.
-pub(crate) struct Wire<S> {
+pub(crate) struct Wire<S: ByteStream> {
     pub(crate) stream: S,
     pub(crate) input: Input,
     pub(crate) link: Rc<Link>,
@@ -28,7 +28,18 @@ pub(crate) struct Wire<S> {
     pub(crate) has_served: bool,
     /// The machine stands between two requests and remembers nothing.
     pub(crate) is_at_rest: bool,
+    /// Only the end of the connection ends the body that goes out: until all of it is out, a FIN would be a lie.
+    pub(crate) ends_body: bool,
     alarm: Alarm,
+}
+
+impl<S: ByteStream> Drop for Wire<S> {
+    /// However it ends: the peer left, the time was up, the body broke off, a drain has cut it.
+    fn drop(&mut self) {
+        if self.ends_body {
+            self.stream.reset();
+        }
+    }
 }
 
 /// What a closing connection still reads, in units of `drain_bytes_max`: a response saved is worth more than a
@@ -55,6 +66,7 @@ impl<S: ByteStream> Wire<S> {
             head_left_ms: 0,
             has_served: false,
             is_at_rest: true,
+            ends_body: false,
             alarm,
         }
     }
@@ -141,6 +153,7 @@ impl<S: ByteStream> Wire<S> {
         if poll_fn(|cx| self.poll_flushed(cx)).await.is_err() {
             return;
         }
+        self.ends_body = false;
         self.stream.shutdown_write();
         self.link.is_finished.set(true);
         self.allow(self.core().shared.config.timeouts.linger_timeout_ms);

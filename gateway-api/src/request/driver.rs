@@ -168,7 +168,7 @@ impl Request {
     }
 
     pub(crate) fn path_bytes(&self) -> &[u8] {
-        self.inner.head.path()
+        self.inner.head.view().path()
     }
 
     pub(crate) fn path_start(&self) -> usize {

@@ -46,10 +46,71 @@ impl InPlace {
 }
 
 /// A head by its two ways of being read.
-enum View<'a> {
+pub(crate) enum View<'a> {
     Spans(&'a Head, &'a [u8]),
     Packed(&'a Packed),
     Nothing,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn target(&self) -> &'a [u8] {
+        match self {
+            View::Spans(head, bytes) => head.target.of(bytes),
+            View::Packed(packed) => packed.target(),
+            View::Nothing => &[],
+        }
+    }
+
+    #[inline]
+    pub(crate) fn path(&self) -> &'a [u8] {
+        match self {
+            View::Spans(head, bytes) => head.path.of(bytes),
+            View::Packed(packed) => packed.path(),
+            View::Nothing => &[],
+        }
+    }
+
+    pub(crate) fn query(&self) -> Option<&'a [u8]> {
+        match self {
+            View::Spans(head, bytes) => head.query.map(|query| query.of(bytes)),
+            View::Packed(packed) => packed.query(),
+            View::Nothing => None,
+        }
+    }
+
+    pub(crate) fn authority(&self) -> &'a [u8] {
+        match self {
+            View::Spans(head, bytes) => head.authority.of(bytes),
+            View::Packed(packed) => packed.authority(),
+            View::Nothing => &[],
+        }
+    }
+
+    /// The value of the first field with this name, in any case.
+    #[inline]
+    pub(crate) fn field(&self, name: &str) -> Option<&'a [u8]> {
+        match self {
+            View::Spans(head, bytes) => {
+                let fields = head.fields.iter().filter(|field| field.name.len() == name.len());
+                let mut found = fields.filter(|field| field.name.of(bytes).eq_ignore_ascii_case(name.as_bytes()));
+                found.next().map(|field| field.value.of(bytes))
+            }
+            View::Packed(packed) => {
+                let found = packed.fields().find(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes()));
+                found.map(|(_, value)| value)
+            }
+            View::Nothing => None,
+        }
+    }
+
+    /// Names and values, in their order.
+    pub(crate) fn fields(&self) -> Fields<'a> {
+        match self {
+            View::Spans(head, bytes) => Fields::Spans(head.fields.iter(), bytes),
+            View::Packed(packed) => Fields::Packed(packed.fields()),
+            View::Nothing => Fields::Spans([].iter(), &[]),
+        }
+    }
 }
 
 impl Stored {
@@ -65,7 +126,7 @@ impl Stored {
     }
 
     #[inline]
-    fn view(&self) -> View<'_> {
+    pub(crate) fn view(&self) -> View<'_> {
         match self {
             Self::InPlace(place) => View::Spans(&place.head, &place.lease[place.base..]),
             Self::Decoded(head) => View::Spans(&head.head, head.bytes()),
@@ -92,23 +153,6 @@ impl Stored {
         }
     }
 
-    pub(crate) fn target(&self) -> &[u8] {
-        match self.view() {
-            View::Spans(head, bytes) => head.target.of(bytes),
-            View::Packed(packed) => packed.target(),
-            View::Nothing => &[],
-        }
-    }
-
-    #[inline]
-    pub(crate) fn path(&self) -> &[u8] {
-        match self.view() {
-            View::Spans(head, bytes) => head.path.of(bytes),
-            View::Packed(packed) => packed.path(),
-            View::Nothing => &[],
-        }
-    }
-
     /// Where the path begins in [`bytes`](Self::bytes).
     pub(crate) fn path_start(&self) -> usize {
         match self.view() {
@@ -118,54 +162,12 @@ impl Stored {
         }
     }
 
-    pub(crate) fn query(&self) -> Option<&[u8]> {
-        match self.view() {
-            View::Spans(head, bytes) => head.query.map(|query| query.of(bytes)),
-            View::Packed(packed) => packed.query(),
-            View::Nothing => None,
-        }
-    }
-
-    pub(crate) fn authority(&self) -> &[u8] {
-        match self.view() {
-            View::Spans(head, bytes) => head.authority.of(bytes),
-            View::Packed(packed) => packed.authority(),
-            View::Nothing => &[],
-        }
-    }
-
     /// The `:protocol` of an extended CONNECT (RFC 8441).
     #[inline]
     pub(crate) fn connect_protocol(&self) -> Option<&[u8]> {
         match self {
             Self::Decoded(head) => head.protocol.map(|protocol| protocol.of(head.bytes())),
             _ => None,
-        }
-    }
-
-    /// The value of the first field with this name, in any case.
-    #[inline]
-    pub(crate) fn field(&self, name: &str) -> Option<&[u8]> {
-        match self.view() {
-            View::Spans(head, bytes) => {
-                let fields = head.fields.iter().filter(|field| field.name.len() == name.len());
-                let mut found = fields.filter(|field| field.name.of(bytes).eq_ignore_ascii_case(name.as_bytes()));
-                found.next().map(|field| field.value.of(bytes))
-            }
-            View::Packed(packed) => {
-                let found = packed.fields().find(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes()));
-                found.map(|(_, value)| value)
-            }
-            View::Nothing => None,
-        }
-    }
-
-    /// Names and values, in their order.
-    pub(crate) fn fields(&self) -> Fields<'_> {
-        match self.view() {
-            View::Spans(head, bytes) => Fields::Spans(head.fields.iter(), bytes),
-            View::Packed(packed) => Fields::Packed(packed.fields()),
-            View::Nothing => Fields::Spans([].iter(), &[]),
         }
     }
 

@@ -1,5 +1,6 @@
 //! A request: its head read in place, its values, its body.
 
+mod accessors;
 mod driver;
 mod exchange;
 mod extras;
@@ -12,22 +13,24 @@ mod pool;
 mod text;
 mod work;
 
+pub(crate) use accessors::{accessors, visible};
 pub(crate) use extras::Values;
+pub(crate) use head::View;
 pub(crate) use link::Link;
+pub(crate) use packed::METHODS;
 pub(crate) use pool::RequestPool;
 pub(crate) use text::{decode, header_map, value_in_query};
 pub(crate) use work::{Job, Work};
 
 use crate::{
     body::Body,
-    features::{Features, Protocol},
+    features::Features,
     request::{extras::Extras, facts::Facts, head::Stored},
 };
-use http::{HeaderMap, Method};
+use http::Method;
 use std::{
     borrow::Cow,
     cell::{Cell, OnceCell, RefCell},
-    fmt,
     ops::Deref,
     rc::Rc,
 };
@@ -100,30 +103,19 @@ impl Inner {
     }
 }
 
-/// Bytes of the head as text. The grammar admits visible ASCII only; anything else was answered with 400.
-fn visible(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap_or_default()
-}
-
-/// The head.
 impl Request {
+    #[inline]
+    fn view(&self) -> View<'_> {
+        self.inner.head.view()
+    }
+
     /// The method, RFC 9110 section 9.
     #[must_use]
     pub fn method(&self) -> &Method {
         self.inner.head.method()
     }
 
-    /// The protocol this request came by.
-    #[must_use]
-    pub fn protocol(&self) -> Protocol {
-        match self.inner.head.version() {
-            http::Version::HTTP_10 => Protocol::Http10,
-            http::Version::HTTP_2 => Protocol::Http2,
-            _ => Protocol::Http11,
-        }
-    }
-
-    /// The same as a version of the `http` crate.
+    /// The protocol this request came by, as a version of the `http` crate. See [`Request::protocol`].
     #[must_use]
     pub fn version(&self) -> http::Version {
         self.inner.head.version()
@@ -133,59 +125,6 @@ impl Request {
     #[must_use]
     pub fn features(&self) -> Features {
         self.inner.facts.features()
-    }
-
-    /// The whole request-target as received.
-    #[must_use]
-    pub fn target(&self) -> &str {
-        visible(self.inner.head.target())
-    }
-
-    /// The path of the target, percent-encoding and all.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        visible(self.inner.head.path())
-    }
-
-    /// What stands behind the `?`.
-    #[must_use]
-    pub fn query(&self) -> Option<&str> {
-        self.inner.head.query().map(visible)
-    }
-
-    /// The first value of `key` in the query, decoded as a form (`+` is a space).
-    #[must_use]
-    pub fn query_value(&self, key: &str) -> Option<Cow<'_, str>> {
-        value_in_query(self.query()?, key)
-    }
-
-    /// Host and port the client wants: absolute-form before `Host`, `:authority` before `Host`. Empty if there is none.
-    #[must_use]
-    pub fn authority(&self) -> &str {
-        visible(self.inner.head.authority())
-    }
-
-    /// The first value of a field, in place. Any case of `name` does.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.inner.head.field(name)
-    }
-
-    /// The first value of a field as text, if it is visible ASCII or UTF-8.
-    #[must_use]
-    pub fn header_str(&self, name: &str) -> Option<&str> {
-        self.header(name).and_then(|value| std::str::from_utf8(value).ok())
-    }
-
-    /// Every field line in its order: name and value, in place.
-    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.inner.head.fields()
-    }
-
-    /// All fields as the `http` crate's map. Made anew by every call; [`Request::header`] costs nothing.
-    #[must_use]
-    pub fn headers(&self) -> HeaderMap {
-        header_map(self.fields())
     }
 
     /// The route that matched, as it was written in the application.
@@ -205,16 +144,7 @@ impl Request {
     }
 }
 
-impl fmt::Debug for Request {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request")
-            .field("method", self.method())
-            .field("target", &self.target())
-            .field("protocol", &self.protocol())
-            .field("body", &self.body)
-            .finish_non_exhaustive()
-    }
-}
+accessors!(Request);
 
 #[cfg(test)]
 mod tests {

@@ -13,7 +13,8 @@ use crate::request::names;
 use http::Method;
 use ringgate_protocols::{http::head::Head, http2::request::RequestHead};
 
-/// Methods that a byte stands for. A head with another one is not packed.
+/// The methods that are known: in a packed head a byte stands for each, and a head with another one is not packed; a route
+/// has a place for each.
 pub(crate) static METHODS: [Method; 9] = [
     Method::GET,
     Method::HEAD,

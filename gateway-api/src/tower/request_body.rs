@@ -66,7 +66,7 @@ impl http_body::Body for RequestBody {
                 Some(Err(error))
             }
             None => {
-                let trailers = self.pipe.as_ref().and_then(|pipe| pipe.take_trailers());
+                let trailers = self.pipe.as_ref().and_then(|pipe| pipe.trailers());
                 self.leave();
                 trailers.map(|trailers| Ok(Frame::trailers(trailers)))
             }

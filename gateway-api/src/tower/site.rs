@@ -180,6 +180,7 @@ impl Answer {
             _ => response,
         };
         core.shared.counters.response(response.status);
+        let length = response.announced_length(is_head);
         let Response { status, content_type, fields, body, trailers } = response;
         let mut translated = http::Response::new(ResponseBody::empty());
         *translated.status_mut() = status;
@@ -196,12 +197,10 @@ impl Answer {
         if (core.is_draining() || is_shed) && version < Version::HTTP_2 {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        let is_bodiless = is_bodiless(status);
-        let length = body.length().filter(|length| !is_bodiless && (*length > 0 || !is_head));
         if let Some(length) = length {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
-        if is_head || is_bodiless {
+        if is_head || is_bodiless(status) {
             return translated;
         }
         let trailers = trailers.map(|trailers| *trailers);
@@ -213,7 +212,7 @@ impl Answer {
         let passes = self.passes(headers, length);
         let trailers = trailers.filter(&passes);
         *translated.body_mut() = match body {
-            Payload::Stream { chunks, length } => {
+            Payload::Stream { chunks, .. } => {
                 let (core, nudge) = (core.clone(), self.nudge.clone());
                 let streamed = Streamed { chunks, inflow: self.inflow.take(), core, nudge, passes: Box::new(passes) };
                 ResponseBody::streamed(streamed, length, trailers)

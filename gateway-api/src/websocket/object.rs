@@ -444,43 +444,30 @@ impl Stream for Receiver {
     }
 }
 
-impl Sink<Message> for Sender {
-    type Error = SocketError;
+macro_rules! sink {
+    ($object:ty) => {
+        impl Sink<Message> for $object {
+            type Error = SocketError;
 
-    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        self.socket.poll_room(cx)
-    }
+            fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+                self.socket.poll_room(cx)
+            }
 
-    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), SocketError> {
-        self.socket.write(message.into())
-    }
+            fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), SocketError> {
+                self.socket.write(message.into())
+            }
 
-    /// Ready when everything has been handed to the wire.
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        self.socket.poll_handed_over(cx)
-    }
+            /// Ready when everything has been handed to the wire.
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+                self.socket.poll_handed_over(cx)
+            }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        self.socket.poll_closed(cx)
-    }
+            fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+                self.socket.poll_closed(cx)
+            }
+        }
+    };
 }
 
-impl Sink<Message> for WebSocket {
-    type Error = SocketError;
-
-    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        self.socket.poll_room(cx)
-    }
-
-    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), SocketError> {
-        self.socket.write(message.into())
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        self.socket.poll_handed_over(cx)
-    }
-
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        self.socket.poll_closed(cx)
-    }
-}
+sink!(Sender);
+sink!(WebSocket);

@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn changing_values_do_not_fill_the_table() {
         let mut encoder = Encoder::new(4096);
-        for number in 0..100 {
+        for number in 0..if cfg!(miri) { 10 } else { 100 } {
             let mut out = vec![];
             encoder.field(&mut out, b"x-request-id", format!("{number:08}").as_bytes(), false);
         }

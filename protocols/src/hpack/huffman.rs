@@ -305,8 +305,9 @@ mod tests {
 
     #[test]
     fn every_pair_and_every_single_there_and_back() {
-        for first in 0..=255u8 {
-            for second in 0..=255u8 {
+        let step = if cfg!(miri) { 85 } else { 1 };
+        for first in (0..=255u8).step_by(step) {
+            for second in (0..=255u8).step_by(step) {
                 for text in
                     [&[first][..], &[first, second], &[first, second, first, b'a', second, 10, 0, second, first]]
                 {
@@ -363,7 +364,7 @@ mod tests {
             (length < 8 && !zeros).then_some(text)
         };
         let mut seed = 1u64;
-        for round in 0..60_000u32 {
+        for round in 0..if cfg!(miri) { 3 } else { 60_000u32 } {
             seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let random = seed.to_be_bytes();
             let mut source = random[..3].to_vec();

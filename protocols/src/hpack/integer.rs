@@ -68,7 +68,13 @@ mod tests {
     #[test]
     fn every_prefix_there_and_back() {
         for prefix in 1..=8 {
-            for value in (0..70_000).step_by(7).chain([u32::MAX as usize - 1, u32::MAX as usize, 254, 255, 256]) {
+            for value in (0..70_000).step_by(if cfg!(miri) { 20_011 } else { 7 }).chain([
+                u32::MAX as usize - 1,
+                u32::MAX as usize,
+                254,
+                255,
+                256,
+            ]) {
                 let mut out = vec![];
                 encode(&mut out, 0, prefix, value);
                 assert_eq!(decode(&out, 0, prefix), Ok((value as u32, out.len())));

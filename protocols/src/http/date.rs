@@ -79,7 +79,7 @@ mod tests {
     fn h1_15_days_follow_each_other() {
         let lengths = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
         let mut day = 0u64;
-        for year in 1970..2500u64 {
+        for year in 1970..if cfg!(miri) { 1973 } else { 2500u64 } {
             let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
             for (month, length) in lengths.iter().enumerate() {
                 let length = length + u64::from(leap && month == 1);

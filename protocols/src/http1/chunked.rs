@@ -154,18 +154,18 @@ fn after_extension_byte(place: Place, byte: u8) -> Option<Place> {
 }
 
 fn count_line(counters: &mut Counters, limits: &Limits) -> Result<(), Fault> {
-    counters.line_extra_bytes = counters.line_extra_bytes.saturating_add(1);
-    if u32::from(counters.line_extra_bytes) > limits.chunk_extension_line_bytes_max {
+    if u32::from(counters.line_extra_bytes) >= limits.chunk_extension_line_bytes_max.min(u32::from(u16::MAX)) {
         return Err(Fault::ChunkExtensionTooLong);
     }
+    counters.line_extra_bytes += 1;
     Ok(())
 }
 
 fn count_extension(counters: &mut Counters, limits: &Limits) -> Result<(), Fault> {
     count_line(counters, limits)?;
-    counters.extension_bytes += 1;
-    if counters.extension_bytes > limits.chunk_extension_bytes_max {
+    if counters.extension_bytes >= limits.chunk_extension_bytes_max {
         return Err(Fault::ChunkExtensionTooLong);
     }
+    counters.extension_bytes += 1;
     Ok(())
 }

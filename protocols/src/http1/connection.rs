@@ -221,6 +221,12 @@ impl Connection {
         self.continue_due
     }
 
+    /// True while the answer to HEAD is under way: it goes without its body.
+    #[must_use]
+    pub fn answers_head(&self) -> bool {
+        self.asked.by_head
+    }
+
     /// True while a response goes out whose body ends where the connection ends: cut short, the connection must not end in
     /// good order.
     #[must_use]
@@ -232,8 +238,7 @@ impl Connection {
     fn read_head(&mut self, input: &[u8], head: &mut Head, limits: &Limits) -> Result<Step, Fault> {
         let mut start = 0;
         if self.progress.has_begun() {
-            let budget = Budget { bytes: limits.header_bytes_max, fields: fields_max(limits) };
-            if !judge::resume(input, &mut self.progress, false, limits, budget)? {
+            if !judge::resume(input, &mut self.progress, false, limits, Budget::of_head(limits))? {
                 return Ok(Step { consumed: 0, event: Event::NeedInput });
             }
         } else if !matches!(input.first(), Some(b' '..)) {
@@ -261,8 +266,7 @@ impl Connection {
         mut progress: Progress,
         limits: &Limits,
     ) -> Result<Step, Fault> {
-        let budget = Budget { bytes: limits.header_bytes_max, fields: fields_max(limits) };
-        if judge::resume(input, &mut progress, false, limits, budget)? {
+        if judge::resume(input, &mut progress, false, limits, Budget::of_head(limits))? {
             // The two readers disagree. That is a mistake of ours; refusing is the safe side of it.
             debug_assert!(false, "the careful reader accepts what the fast one does not");
             return Err(Fault::RequestLineInvalid);
@@ -279,10 +283,10 @@ impl Connection {
         loop {
             match &input[at..] {
                 [b'\r', b'\n', ..] => {
-                    self.empty_lines = self.empty_lines.saturating_add(1);
-                    if u32::from(self.empty_lines) > limits.leading_empty_lines_max {
+                    if u32::from(self.empty_lines) >= limits.leading_empty_lines_max.min(u32::from(u8::MAX)) {
                         return Err(Fault::TooManyEmptyLines);
                     }
+                    self.empty_lines += 1;
                     at += 2;
                 }
                 [b'\r', _, ..] => return Err(Fault::BareCarriageReturn),
@@ -418,9 +422,10 @@ impl Connection {
 
     /// Reads the trailer section, which begins with `input`; its places are moved by `offset`.
     fn read_trailers(&mut self, input: &[u8], head: &mut Head, limits: &Limits, offset: usize) -> Result<Step, Fault> {
+        let Budget { bytes, fields } = Budget::of_head(limits);
         let budget = Budget {
-            bytes: limits.header_bytes_max.saturating_sub(self.head_bytes),
-            fields: fields_max(limits).saturating_sub(u32::from(self.counters.head_fields)),
+            bytes: bytes.saturating_sub(self.head_bytes),
+            fields: fields.saturating_sub(u32::from(self.counters.head_fields)),
         };
         if !judge::resume(input, &mut self.progress, true, limits, budget)? {
             return Ok(Step { consumed: 0, event: Event::NeedInput });
@@ -506,10 +511,4 @@ fn judge_host(input: &[u8], head: &mut Head, seen: &Seen, is_old: bool, is_conne
         1 => Err(Fault::HostInvalid),
         _ => Err(Fault::HostRepeated),
     }
-}
-
-/// The field count is kept in 16 bits.
-#[inline]
-fn fields_max(limits: &Limits) -> u32 {
-    limits.field_count_max.min(u32::from(u16::MAX))
 }

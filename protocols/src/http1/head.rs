@@ -73,7 +73,7 @@ impl Job for ReadRequest<'_> {
         let Some(fields_start) = request_line(&mut block, start, head, limits) else {
             return Read::Trouble(Progress::at_request_line(start));
         };
-        let budget = Budget { bytes: limits.header_bytes_max, fields: limits.field_count_max };
+        let budget = Budget::of_head(limits);
         let read = field_lines(&mut block, fields_start, head, limits, budget, seen);
         seen.is_host_good = is_host(scan, input, seen.host);
         read

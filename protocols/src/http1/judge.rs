@@ -50,6 +50,13 @@ pub(crate) struct Budget {
     pub(crate) fields: u32,
 }
 
+impl Budget {
+    /// That of a head. The fields are counted in 16 bits.
+    pub(crate) fn of_head(limits: &Limits) -> Self {
+        Self { bytes: limits.header_bytes_max, fields: limits.field_count_max.min(u32::from(u16::MAX)) }
+    }
+}
+
 /// Goes on judging a head line by line. `Ok(true)` when the empty line is there.
 pub(crate) fn resume(
     input: &[u8],

@@ -12,7 +12,7 @@ pub enum Cost {
     Refused,
     /// DATA that carries nothing and ends nothing (F-17).
     EmptyData,
-    /// PING, SETTINGS, PRIORITY, PRIORITY_UPDATE, a frame of unknown type, an unwanted frame on a closed stream.
+    /// PING, SETTINGS, GOAWAY, PRIORITY, PRIORITY_UPDATE, a frame of unknown type, an unwanted frame on a closed stream.
     Frame,
     /// A DATA frame of a few bytes because the peer keeps the window tiny (F-15).
     TinyWindow,
@@ -58,9 +58,11 @@ impl Budget {
     pub fn charge(&mut self, cost: Cost, now_ms: u64) -> bool {
         let elapsed = now_ms.saturating_sub(self.refilled_ms);
         if elapsed >= 100 {
-            let refill = (elapsed as i64).saturating_mul(i64::from(self.tokens_per_s) * FIFTHS) / 1000;
-            self.fifths = self.fifths.saturating_add(refill).min(self.fifths_max);
-            self.refilled_ms = now_ms;
+            let per_s = i64::from(self.tokens_per_s) * FIFTHS;
+            let earned = (elapsed as i64).saturating_mul(per_s);
+            self.fifths = self.fifths.saturating_add(earned / 1000).min(self.fifths_max);
+            // Time that has not earned a whole fifth counts on.
+            self.refilled_ms = now_ms - (earned % 1000).checked_div(per_s).map_or(0, |rest_ms| rest_ms as u64);
         }
         self.fifths -= cost.fifths();
         self.fifths >= 0
@@ -112,10 +114,23 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_refill_is_one_however_often_it_is_asked_for() {
+        for (step_ms, tokens_per_s) in [(1_000, 1), (100, 1), (130, 3), (100, 33)] {
+            let mut budget = Budget::new(1_000_000, tokens_per_s, 0);
+            let charges = 60_000 / step_ms;
+            assert!((0..=charges).all(|number| budget.charge(Cost::Reset, number * step_ms)));
+            let earned = budget.tokens() - (1_000_000 - 10 * (charges as i64 + 1));
+            let expected = 60 * i64::from(tokens_per_s);
+            assert!((earned - expected).abs() <= 2 + expected / 100, "{step_ms} ms: {earned}");
+        }
+        assert!(Budget::new(1, 0, 0).charge(Cost::Frame, u64::MAX));
+    }
+
+    #[test]
     fn window_updates_of_a_download_are_free() {
         let mut budget = Budget::new(1000, 33, 0);
         budget.stream_opened();
-        for _ in 0..10_000 {
+        for _ in 0..if cfg!(miri) { 100 } else { 10_000 } {
             budget.data_sent();
             assert!(budget.charge_window_update(0));
         }

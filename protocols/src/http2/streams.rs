@@ -326,7 +326,7 @@ mod tests {
         let mut model = BTreeMap::new();
         let mut seed = 3u64;
         let mut id = 1;
-        for _ in 0..20_000 {
+        for _ in 0..if cfg!(miri) { 100 } else { 20_000 } {
             seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let random = (seed >> 33) as u32;
             if model.len() < 100 && random.is_multiple_of(2) {

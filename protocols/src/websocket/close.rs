@@ -61,7 +61,7 @@ mod tests {
     /// WS-7: the codes accepted, all 65,536 judged.
     #[test]
     fn ws_7_codes() {
-        for code in 0..=u16::MAX {
+        for code in (0..=u16::MAX).step_by(if cfg!(miri) { 101 } else { 1 }) {
             let good = matches!(code, 1000 | 1001 | 1002 | 1003 | 1007..=1014 | 3000..=4999);
             assert_eq!(CloseCode::new(code).is_some(), good, "{code}");
         }

@@ -25,6 +25,9 @@ pub struct Parameters {
 /// The end of a flush, taken off each message and put back by the receiver (section 7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 
+/// The same and an empty last block (RFC 1951 section 3.2.6), which only ends the stream where a block may begin.
+const TAIL_AND_END: [u8; 6] = [0x00, 0x00, 0xff, 0xff, 0x03, 0x00];
+
 /// Bytes inflated in one step, so that limits are judged before memory grows.
 const STEP_BYTES_MAX: usize = 16_384;
 
@@ -78,12 +81,17 @@ impl Inflater {
     /// Ends the message: puts the tail back and, without context takeover, forgets the window.
     ///
     /// # Errors
-    /// As [`Inflater::inflate`].
+    /// As [`Inflater::inflate`]; `Deflate` also where the message ends within a block, of which the tail would become a
+    /// part. With context takeover that shows only where it would become content.
     pub fn finish(&mut self, takeover: bool, out: &mut Vec<u8>, bounds: Bounds) -> Result<(), Fault> {
         // A sender that ends with BFINAL adds an empty block for the tail to complete (section 7.2.3.4). One that
         // forgets it is understood as well, and so is one that sends an empty message as nothing.
         if !self.ended && self.received > 0 {
-            self.run(&TAIL, self.received, out, bounds)?;
+            let inflated = self.inflated;
+            self.run(if takeover { &TAIL[..] } else { &TAIL_AND_END }, self.received, out, bounds)?;
+            if self.inflated != inflated || self.ended == takeover {
+                return Err(Fault::Deflate);
+            }
         }
         if !takeover || self.ended {
             self.stream.reset(false);

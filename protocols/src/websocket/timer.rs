@@ -44,6 +44,15 @@ impl Connection {
         }
     }
 
+    /// For a while until `now_ms` nothing was read, because nobody took what had come: neither that silence nor the time of
+    /// the message in hand is the peer's doing. Both count from now on.
+    pub fn excuse(&mut self, now_ms: u64) {
+        self.heard_ms = now_ms;
+        if let Some(incoming) = &mut self.incoming {
+            incoming.since_ms = now_ms;
+        }
+    }
+
     /// Does what is due at `now_ms`: a ping after silence, the Close of an idle connection, the end of a peer that does not
     /// answer or dribbles. Calling it early is harmless.
     pub fn handle_timeout(&mut self, out: &mut Vec<u8>, limits: &WebSocketLimits, now_ms: u64) -> Expiry {

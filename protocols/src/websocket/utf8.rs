@@ -84,7 +84,12 @@ impl Validator {
         }
         let (whole, cut) = bytes.split_at(last_boundary(bytes));
         // `basic` does not say where the bad byte stands, and nobody asks.
+        #[cfg(not(all(miri, target_feature = "avx2")))]
         simdutf8::basic::from_utf8(whole).map_err(|_| NotUtf8)?;
+        // With AVX2 its version 0.1.5 reckons an address beyond the bytes, to be fetched in advance (mended by its pull
+        // request 120). Nothing is read there, but Miri goes no further.
+        #[cfg(all(miri, target_feature = "avx2"))]
+        std::str::from_utf8(whole).map_err(|_| NotUtf8)?;
         self.begin(cut)
     }
 
@@ -94,8 +99,10 @@ impl Validator {
     /// As [`Validator::feed`].
     #[inline]
     pub fn feed_masked(&mut self, bytes: &mut [u8], mask: &mut Mask) -> Result<(), NotUtf8> {
-        let kernel = if bytes.len() < BYTES_MIN { None } else { Kernel::best() };
-        self.feed_masked_by(kernel, bytes, mask)
+        if bytes.len() >= BYTES_MIN {
+            return self.feed_masked_by(Kernel::best(), bytes, mask);
+        }
+        self.feed_masked_block(bytes, mask)
     }
 
     /// Does what [`Validator::feed_masked`] does, by that kernel, or by two looks at every block. Of use for comparing
@@ -106,10 +113,7 @@ impl Validator {
     pub fn feed_masked_by(&mut self, kernel: Option<Kernel>, bytes: &mut [u8], mask: &mut Mask) -> Result<(), NotUtf8> {
         // A character may have begun before a piece that is shorter than one.
         let Some(kernel) = kernel.filter(|_| bytes.len() >= 3) else {
-            return bytes.chunks_mut(BLOCK_BYTES).try_for_each(|block| match mask.apply_is_ascii(block) {
-                true => self.feed_ascii(block),
-                false => self.feed_any(block),
-            });
+            return bytes.chunks_mut(BLOCK_BYTES).try_for_each(|block| self.feed_masked_block(block, mask));
         };
         let mut before = [0; 4];
         let carried = usize::from(self.carried);
@@ -118,6 +122,15 @@ impl Validator {
             return Err(NotUtf8);
         }
         self.begin(&bytes[last_boundary(bytes)..])
+    }
+
+    /// By two looks at the bytes, the second only where the first has seen more than ASCII.
+    #[inline]
+    fn feed_masked_block(&mut self, block: &mut [u8], mask: &mut Mask) -> Result<(), NotUtf8> {
+        match mask.apply_is_ascii(block) {
+            true => self.feed_ascii(block),
+            false => self.feed_any(block),
+        }
     }
 
     /// Keeps the beginning of a character, if there is one.
@@ -165,6 +178,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{NotUtf8, Validator};
+    use crate::scan::tests::places_until;
     use crate::scan::utf8::Kernel;
     use crate::websocket::mask::Mask;
 
@@ -188,7 +202,7 @@ mod tests {
     /// W-10: all sequences of one to three bytes, in every cut, fail exactly where std says that no way leads on.
     #[test]
     fn w_10_every_prefix_of_three_bytes() {
-        for start in 0..1_u32 << 16 {
+        for start in (0..1_u32 << 16).step_by(if cfg!(miri) { 521 } else { 1 }) {
             let [first, second] = (start as u16).to_be_bytes();
             let expected = oracle(&[first, second]);
             assert_eq!(ours(&[&[first, second]]), expected, "{first:x} {second:x}");
@@ -197,7 +211,7 @@ mod tests {
             if expected.is_err() || first < 0x80 && first % 32 != 0 {
                 continue;
             }
-            for third in 0..=255 {
+            for third in (0..=255).step_by(if cfg!(miri) { 51 } else { 1 }) {
                 let bytes = [first, second, third];
                 let expected = oracle(&bytes);
                 assert_eq!(ours(&[&bytes]), expected, "{bytes:x?}");
@@ -212,10 +226,11 @@ mod tests {
     #[test]
     fn w_10_borders_of_four_bytes() {
         let borders = [0x00, 0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc2, 0xe0, 0xed, 0xf0, 0xf4, 0xff];
-        for lead in 0xc0..=0xff_u8 {
-            for second in borders {
-                for third in borders {
-                    for fourth in borders {
+        let step = if cfg!(miri) { 9 } else { 1 };
+        for lead in (0xc0..=0xff_u8).step_by(step) {
+            for second in borders.into_iter().step_by(step) {
+                for third in borders.into_iter().step_by(step) {
+                    for fourth in borders.into_iter().step_by(step) {
                         let bytes = [lead, second, third, fourth];
                         for cut in 0..=4 {
                             assert_eq!(ours(&[&bytes[..cut], &bytes[cut..]]), oracle(&bytes), "{bytes:x?} {cut}");
@@ -266,13 +281,15 @@ mod tests {
     #[test]
     fn w_10_masked_every_cut_and_every_place() {
         let whole = text(400);
-        for cut in 0..=whole.len() {
+        let step = if cfg!(miri) { 3 } else { 1 };
+        for cut in places_until(whole.len()).into_iter().step_by(step) {
             masked_as_told(&whole, &[cut]);
             masked_as_told(&whole[..cut], &[]);
             masked_as_told(&[b"a".repeat(cut), whole.clone()].concat(), &[]);
         }
-        for place in 0..whole.len() {
-            for wrong in [0x00, 0x41, 0x80, 0xbf, 0xc0, 0xc3, 0xe2, 0xed, 0xf0, 0xf4, 0xff] {
+        for place in places_until(whole.len() - 1).into_iter().step_by(step) {
+            let wrongs = [0x00, 0x41, 0x80, 0xbf, 0xc0, 0xc3, 0xe2, 0xed, 0xf0, 0xf4, 0xff];
+            for wrong in wrongs.into_iter().step_by(if cfg!(miri) { 5 } else { 1 }) {
                 let mut bytes = whole.clone();
                 bytes[place] = wrong;
                 masked_as_told(&bytes, &[]);
@@ -283,6 +300,7 @@ mod tests {
 
     proptest! {
         #[test]
+        #[cfg_attr(miri, ignore = "to make up the texts alone takes minutes")]
         fn w_10_masked_as_std_says(
             parts in prop::collection::vec(prop_oneof![
                 20 => any::<char>().prop_map(String::from).prop_map(String::into_bytes),

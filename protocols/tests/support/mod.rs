@@ -17,20 +17,29 @@ pub(crate) struct Vector {
     pub(crate) outcome: String,
 }
 
-/// Reads a file of vectors; see the README beside them.
-pub(crate) fn vectors(file: &str) -> Vec<Vector> {
-    let path = format!("{}/../tests/vectors/http1/{file}", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+/// Reads those of a file of vectors whose names are wanted; see the README beside them.
+pub(crate) fn vectors(file: &str, is_wanted: impl Fn(&str) -> bool) -> Vec<Vector> {
+    // Miri lets nobody at files.
+    let text = match file {
+        "requests.txt" => include_str!("../../../tests/vectors/http1/requests.txt"),
+        "smuggling.txt" => include_str!("../../../tests/vectors/http1/smuggling.txt"),
+        _ => panic!("no file {file}"),
+    };
     let mut vectors: Vec<Vector> = Vec::new();
+    let mut wanted = false;
     for line in text.lines() {
         if let Some(name) = line.strip_prefix("# ") {
-            vectors.push(Vector { name: name.to_owned(), input: Vec::new(), outcome: String::new() });
+            wanted = is_wanted(name);
+            if wanted {
+                vectors.push(Vector { name: name.to_owned(), input: Vec::new(), outcome: String::new() });
+            }
+        } else if !wanted {
         } else if let Some(bytes) = line.strip_prefix("> ") {
             unescape(bytes, &mut vectors.last_mut().unwrap().input);
         } else if let Some(outcome) = line.strip_prefix("= ") {
             vectors.last_mut().unwrap().outcome = outcome.to_owned();
         } else {
-            assert!(line.is_empty(), "{path}: what is {line:?}?");
+            assert!(line.is_empty(), "{file}: what is {line:?}?");
         }
     }
     assert!(vectors.iter().all(|vector| !vector.outcome.is_empty()));
@@ -191,9 +200,11 @@ pub(crate) fn every_split(input: &[u8], limits: &Limits, check: impl Fn(&str)) {
         let other = outcome(pieces, limits);
         assert_eq!((&other.0, &other.1), (&whole, &out), "{how}: {}", input.escape_ascii());
     };
-    same(&mut input.chunks(1), "byte by byte");
+    if !cfg!(miri) {
+        same(&mut input.chunks(1), "byte by byte");
+    }
     same(&mut input.chunks(3), "in threes");
-    for cut in 0..=input.len() {
+    for cut in (0..=input.len()).step_by(if cfg!(miri) { 37 } else { 1 }) {
         let (first, second) = input.split_at(cut);
         same(&mut [first, second].into_iter(), &format!("cut at {cut}"));
     }
@@ -211,13 +222,11 @@ pub(crate) fn every_split(input: &[u8], limits: &Limits, check: impl Fn(&str)) {
 
 /// Runs the vectors of a file whose name begins so; there must be some.
 pub(crate) fn check_vectors(file: &str, row: &str) {
-    let vectors = vectors(file);
-    let mut count = 0;
-    for vector in vectors.iter().filter(|vector| vector.name.split(' ').any(|word| word == row)) {
+    let vectors = vectors(file, |name| name.split(' ').any(|word| word == row));
+    for vector in &vectors {
         every_split(&vector.input, &Limits::default(), |outcome| {
             assert_eq!(outcome, vector.outcome, "{}: {}", vector.name, vector.input.escape_ascii());
         });
-        count += 1;
     }
-    assert!(count > 0, "no vector for {row}");
+    assert!(!vectors.is_empty(), "no vector for {row}");
 }

@@ -170,10 +170,14 @@ impl ReceivePool {
     }
 
     /// One more lease on a lent buffer.
+    ///
+    /// # Panics
+    /// When they cannot be counted any more, which only leases that are forgotten come to: the next one would seem alone.
     #[inline]
     pub(super) fn retain(&self, buffer: u16) {
         let count = &self.counts[usize::from(buffer)];
-        count.set(count.get() + 1);
+        // Only leaked leases get there, and a count that wraps would let one change what others read.
+        count.set(count.get().checked_add(1).expect("fewer leases than 2^32"));
     }
 
     /// One lease less; the last one frees the buffer.
@@ -264,6 +268,19 @@ mod tests {
         drop(copy);
         lease.as_mut_slice().expect("unique now")[0] = b't';
         assert_eq!(&lease[..], b"task");
+    }
+
+    #[test]
+    fn leases_that_cannot_be_counted_are_not_made() {
+        let pool = ReceivePool::new(ReceiveConfig { buffer_bytes: 64, buffers: 2 });
+        let mut lease = filled(&pool, b"leak");
+        pool.counts.iter().filter(|count| count.get() == 1).for_each(|count| count.set(u32::MAX));
+        let clone = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| lease.clone()));
+        assert!(clone.is_err());
+        assert!(lease.as_mut_slice().is_none(), "it is shared with very many");
+        pool.counts.iter().filter(|count| count.get() > 1).for_each(|count| count.set(1));
+        drop(lease);
+        assert_eq!(pool.free(), 2);
     }
 
     #[test]

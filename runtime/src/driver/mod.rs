@@ -56,7 +56,11 @@ pub(crate) fn start(
     if choice == DriverChoice::Epoll {
         return Ok(Box::new(Epoll::new(pool, wake, "as configured".to_owned())?));
     }
-    match Uring::new(ring, pool, wake) {
+    let why = match choice {
+        DriverChoice::Auto => "the first choice, and allowed here",
+        DriverChoice::IoUring | DriverChoice::Epoll => "as configured",
+    };
+    match Uring::new(ring, pool, wake, why) {
         Ok(driver) => Ok(Box::new(driver)),
         Err(unavailable) if choice == DriverChoice::Auto => {
             Ok(Box::new(Epoll::new(pool, wake, format!("io_uring is not available: {unavailable}"))?))
@@ -81,6 +85,7 @@ pub(crate) enum Close {
 #[derive(Debug, Default)]
 pub(crate) struct DriverCounters {
     pub(crate) enters: AtomicU64,
+    pub(crate) enters_refused: AtomicU64,
     pub(crate) completions: AtomicU64,
     pub(crate) sends: AtomicU64,
     pub(crate) send_bytes: AtomicU64,

@@ -37,7 +37,8 @@ pub struct Counters {
 
 impl Counters {
     /// Name and value of every counter and gauge. Gauges (`tasks`, `timers`, `sockets`, `buffers_lent`) are of the end of
-    /// the last turn.
+    /// the last turn. `enters_refused` counts the times that the kernel had no memory for a system call of io_uring, or
+    /// no room for its completions: it was asked again.
     ///
     /// ```
     /// # use ringgate_runtime::executor::{Executor, ExecutorConfig};
@@ -61,6 +62,7 @@ impl Counters {
             ("buffers", read(&self.buffers)),
             ("buffers_lent", read(&self.buffers_lent)),
             ("enters", read(&driver.enters)),
+            ("enters_refused", read(&driver.enters_refused)),
             ("completions", read(&driver.completions)),
             ("accepts", read(&driver.accepts)),
             ("accept_errors", read(&driver.accept_errors)),

@@ -108,8 +108,13 @@ impl<T: Send> MeshEnd<T> {
         pushed
     }
 
-    /// Sends as soon as there is room. Dropping the future before it is done drops the message, unsent. Among tasks that
-    /// wait for room in the same ring the order is not kept.
+    /// Sends, and waits for room if the ring is full. Dropping the future before it is done drops the message, unsent. Among
+    /// tasks that wait for room in the same ring the order is not kept.
+    ///
+    /// Who waits is woken once half the ring (of an odd number, the larger half) has been received, not for every place: a
+    /// pair of cores that is busy with each other should not wake each other for every message. So a receiver must go on
+    /// receiving, however slowly; it must not take a few messages and then wait for something that only a waiting sender
+    /// would do.
     ///
     /// # Errors
     /// The message, if the core is gone.
@@ -129,8 +134,9 @@ impl<T: Send> MeshEnd<T> {
         let (cores, first) = (incoming.len(), self.next_sender.get());
         for from in (first..cores).chain(0..first) {
             let Ok(message) = incoming[from].pop() else { continue };
-            // Waking for every place that becomes free would have all waiting tasks run for one of them to succeed.
-            // Once half the ring is free they have something to do; as the rest is still to be received, that comes.
+            // Waking for every place that becomes free would have all waiting tasks run for one of them to succeed, and
+            // cores wake each other for every message. Who waits has seen the ring full, so half of it is still to be
+            // received, and then comes this.
             let mostly_free = incoming[from].slots() <= incoming[from].buffer().capacity() / 2;
             drop(incoming);
             self.next_sender.set(if from + 1 == cores { 0 } else { from + 1 });
@@ -288,16 +294,19 @@ mod tests {
 
     #[test]
     fn who_waits_for_room_is_woken_when_half_of_it_is_there() {
-        let ends = mesh(2, 4);
-        (0..4).for_each(|message| ends[0].try_send(1, message).unwrap());
-        let mut sending = ends[0].send(1, 9);
-        assert_eq!(poll(&mut sending), Poll::Pending);
-        let raised = || format!("{:?}", ends[0].bells.room(0, 1)).contains("raised: true");
-        assert_eq!(ends[1].try_recv(), Some((0, 0)));
-        assert!(raised());
-        assert_eq!(ends[1].try_recv(), Some((0, 1)));
-        assert!(!raised());
-        assert_eq!(poll(&mut sending), Poll::Ready(Ok(())));
+        for (messages_max, received) in [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)] {
+            let ends = mesh(2, messages_max);
+            (0..messages_max).for_each(|message| ends[0].try_send(1, message).unwrap());
+            let mut sending = ends[0].send(1, 9);
+            assert_eq!(poll(&mut sending), Poll::Pending);
+            let raised = || format!("{:?}", ends[0].bells.room(0, 1)).contains("raised: true");
+            for message in 0..received {
+                assert!(raised(), "{messages_max}: not before {received}");
+                assert_eq!(ends[1].try_recv(), Some((0, message)));
+            }
+            assert!(!raised(), "{messages_max}: woken after {received}");
+            assert_eq!(poll(&mut sending), Poll::Ready(Ok(())));
+        }
     }
 
     #[test]

@@ -43,10 +43,10 @@ impl WakeCell {
         self.sleeping.store(false, Ordering::Relaxed);
     }
 
-    /// Empties the eventfd, so that it can fire again.
-    pub(crate) fn drain(&self) {
+    /// Empties the eventfd, so that it can fire again. True if it had fired.
+    pub(crate) fn drain(&self) -> bool {
         // EAGAIN means that there was nothing to drain.
-        let _ = rustix::io::read(&self.eventfd, &mut [0_u8; 8]);
+        rustix::io::read(&self.eventfd, &mut [0_u8; 8]).is_ok()
     }
 }
 

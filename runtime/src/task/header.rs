@@ -26,7 +26,7 @@ pub(crate) struct Header {
     pub(super) woken_remotely: AtomicBool,
     /// The task is on the local run queue.
     pub(super) queued: Cell<bool>,
-    /// The future is being polled.
+    /// The future, or its output, is being polled or dropped: the stage is in use.
     pub(super) running: Cell<bool>,
     /// The future is gone: it has completed or was cancelled.
     pub(super) complete: Cell<bool>,

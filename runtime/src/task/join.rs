@@ -6,9 +6,9 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
-use crate::task::header::{TaskPtr, empty, output, release, wake};
+use crate::task::header::{Header, TaskPtr, empty, output, release, wake};
 
 /// Waits for a task of the same core. Dropping it cancels the task: its future is dropped at once (or, if the task drops
 /// its own handle, when its poll returns). [`detach`](Self::detach) lets the task go on by itself.
@@ -95,6 +95,10 @@ impl<T> Future for JoinHandle<T> {
         let task = self.task;
         // SAFETY: the handle's count keeps the cell alive; owner thread.
         let header = unsafe { task.as_ref() };
+        if !header.complete.get() {
+            wait(header, context.waker());
+        }
+        // What is foreign in a waker may have run the turn that ended the task.
         if header.complete.get() {
             // SAFETY: the handle was made with the output's type.
             return match unsafe { output::<T>(task) } {
@@ -103,13 +107,21 @@ impl<T> Future for JoinHandle<T> {
                 None => Poll::Pending,
             };
         }
-        // SAFETY: owner thread; the cell is borrowed only here and in `Local::ended`, which do not nest.
-        let joiner = unsafe { &mut *header.joiner.get() };
-        match joiner {
-            Some(waker) if waker.will_wake(context.waker()) => {}
-            _ => *joiner = Some(Box::new(context.waker().clone())),
-        }
         Poll::Pending
+    }
+}
+
+/// Leaves the waker that is woken when the task ends.
+fn wait(header: &Header, waker: &Waker) {
+    // SAFETY: owner thread; comparing wakers runs nothing foreign, so the cell is not reached while it is borrowed (rule 7).
+    if unsafe { &*header.joiner.get() }.as_ref().is_some_and(|known| known.will_wake(waker)) {
+        return;
+    }
+    let waker = Box::new(waker.clone());
+    if !header.complete.get() {
+        // SAFETY: owner thread; the clone was made before, and what was there is dropped after.
+        let outdated = unsafe { (*header.joiner.get()).replace(waker) };
+        drop(outdated);
     }
 }
 
@@ -124,8 +136,11 @@ impl<T> Drop for JoinHandle<T> {
             header.cancelled.set(true);
         } else {
             empty(task);
-            // SAFETY: owner thread, and the task is not complete.
-            unsafe { header.remote.local() }.ended(task);
+            // The future's own drop may have closed the queue, which ends all tasks.
+            if !header.complete.get() {
+                // SAFETY: owner thread, and the task is not complete.
+                unsafe { header.remote.local() }.ended(task);
+            }
         }
         release(task);
     }

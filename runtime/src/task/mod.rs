@@ -21,8 +21,14 @@
 //! 6. How the owner thread is recognised: by the address of a thread-local byte. When the queue is closed the address is
 //!    replaced by zero, so a later thread with the same address is never mistaken for it.
 //!
-//! A future is never polled while it is being polled or dropped: `poll` is called by the turn only, and `cancel` of a
-//! running task (it dropped its own join handle) only marks it.
+//! 7. **Foreign code** runs when a future is polled or dropped, when an output is dropped, and when a joiner's waker is
+//!    cloned, woken or dropped. Outside of a turn it may do anything that the owner thread may: run a turn, drop handles,
+//!    drop the executor. So nothing is borrowed from a cell while it runs but the stage, which `running` guards; and what
+//!    was known of a task before is asked again after.
+//!
+//! A future is never polled or dropped while it is being polled or dropped: `running` says so meanwhile. A join handle that
+//! goes then (the task dropped its own) only marks the task; a turn that finds it in its queue leaves it to whoever drops
+//! the future, and so does a queue that is closed.
 //!
 //! A task that is many things at once gives each a waker of its own: see [`WakerGroup`], whose file has its own essay.
 

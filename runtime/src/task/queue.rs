@@ -144,18 +144,20 @@ impl Local {
         self.live_count.set(self.live_count.get() - 1);
     }
 
-    /// The task has ended: it leaves the set, its joiner is told, and the set's count goes (or passes to the queue).
+    /// The task has ended: it leaves the set, the set's count goes (or passes to the queue), and its joiner is told.
     pub(super) fn ended(&self, task: TaskPtr) {
         // SAFETY: a member of the set until now.
         let header = unsafe { task.as_ref() };
         header.complete.set(true);
         self.remove_live(task);
-        // SAFETY: owner thread; the joiner's cell is borrowed only here and in `JoinHandle::poll`, which do not nest.
-        if let Some(joiner) = unsafe { (*header.joiner.get()).take() } {
-            joiner.wake();
-        }
+        // SAFETY: owner thread; the cell is borrowed here, in `JoinHandle::poll`, and nowhere while foreign code runs.
+        let joiner = unsafe { (*header.joiner.get()).take() };
         if !header.queued.get() {
             release(task);
+        }
+        // Last: a waker may be anybody's, and run a turn, or drop the executor, before it returns.
+        if let Some(joiner) = joiner {
+            joiner.wake();
         }
     }
 }
@@ -254,6 +256,10 @@ impl Queue {
             release(task);
             return Some(name);
         }
+        if header.running.get() {
+            // Its future is being dropped, and that runs this turn; whoever drops it ends the task.
+            return Some(name);
+        }
         let done = run(task);
         let cancelled = header.cancelled.get();
         if cancelled || (done && header.detached.get()) {
@@ -271,7 +277,11 @@ impl Queue {
     /// Ends all tasks: their futures are dropped. What they spawn or wake meanwhile ends as well.
     pub(crate) fn close(&self) {
         while let Some(task) = self.local.live.get() {
-            empty(task);
+            // SAFETY: members of the set are alive.
+            if !unsafe { task.as_ref() }.running.get() {
+                empty(task);
+            }
+            // Otherwise its future is being dropped already, and the executor with it.
             self.local.ended(task);
         }
         while let Some(task) = self.local.pop() {

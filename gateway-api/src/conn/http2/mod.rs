@@ -92,12 +92,12 @@ pub(crate) async fn serve_upgraded<S: ByteStream>(wire: &mut Wire<S>, upgraded: 
     .await
 }
 
-fn limits<S>(wire: &Wire<S>) -> Http2Limits {
+fn limits<S: ByteStream>(wire: &Wire<S>) -> Http2Limits {
     let Config { limits, timeouts, .. } = &wire.link.core.shared.config;
     let mut limits = limits.http2.clone();
     // A head has as much time as on HTTP/1.
     let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-    limits.header_timeout_ms = limits.header_timeout_ms.min(narrow(timeouts.header_timeout_ms));
+    limits.header_timeout_ms = narrow(timeouts.header_timeout_ms);
     limits.header_grace_ms = narrow(timeouts.header_grace_ms);
     limits.header_bytes_per_s_min = narrow(timeouts.progress_bytes_per_s_min);
     // RFC 8441 section 3: announced only where there is something to connect to.

@@ -16,17 +16,10 @@ impl Driver {
     /// Writes a response, as far as it is at hand; the rest of its body waits for the machine's grants.
     pub(super) fn respond(&mut self, link: &Rc<Link>, key: StreamKey, is_head: bool, mut response: Response) {
         let core = &link.core;
-        core.shared.counters.response(response.status);
+        let announced = response.announced_length(is_head);
         let body = std::mem::take(&mut response.body);
         let is_bodiless = is_bodiless(response.status);
-        let length = match &body {
-            // What a handler says of its length is kept to, as on HTTP/1.
-            Payload::Stream { length: None, .. } => response.claimed_length(),
-            body => body.length(),
-        };
-        let has_body = !is_head && !is_bodiless && length != Some(0);
-        // A length of zero may stand for "not made": HEAD and 304 say nothing rather than a length GET would not have.
-        let announced = length.filter(|length| !is_bodiless && (*length > 0 || !is_head));
+        let has_body = !is_head && !is_bodiless && announced != Some(0);
         let trailers = response.trailers.take().filter(|_| !is_head && !is_bodiless);
         let is_ended_by_body = trailers.is_none();
         let copied = body.at_hand().filter(|bytes| has_body && is_ended_by_body && bytes.len() <= COPIED_BYTES_MAX);
@@ -37,14 +30,16 @@ impl Driver {
             self.send_head(key, response.status, [], copied, is_end)
         } else {
             core.shared.with_values(announced, response.content_type, |ours| {
-                let replaced = |name: &HeaderName| {
-                    ours.iter().any(|(known, _)| *known == name) || (is_bodiless && *name == header::CONTENT_LENGTH)
-                };
+                let replaced =
+                    |name: &HeaderName| *name == header::CONTENT_LENGTH || ours.iter().any(|(known, _)| *known == name);
                 let theirs = response.fields.iter().filter(|(name, _)| !replaced(name));
                 let fields = ours.iter().copied().chain(theirs.map(|(name, value)| (name, value)));
                 self.send_head(key, response.status, fields, copied, is_end)
             })
         };
+        if sent.is_ok() {
+            core.shared.counters.response(response.status);
+        }
         let is_whole = match (&sent, copied) {
             (Ok(taken), Some(bytes)) => *taken == bytes.len(),
             (Ok(_), None) => !has_body && is_ended_by_body,
@@ -59,7 +54,7 @@ impl Driver {
         let live = self.live_or_new(key, is_head);
         match body {
             Payload::Stream { chunks, .. } => {
-                live.transfer().length_left = length;
+                live.transfer().length_left = announced;
                 live.stream(core, chunks, trailers, driver);
                 self.offer(core, key);
             }

@@ -24,6 +24,9 @@ impl Driver {
             (self.streams, self.receiving) = (Vec::new(), Vec::new());
             self.wakers = StreamWakers::default();
         }
+        if self.is_paused {
+            self.machine.excuse(milliseconds(now));
+        }
         loop {
             let timeouts = &wire.core().shared.config.timeouts;
             let is_idle = self.live == 0 && self.machine.streams_live() == 0 && !self.machine.is_draining();

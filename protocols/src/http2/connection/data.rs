@@ -253,8 +253,13 @@ impl Connection {
             }
             let wanted = stream.offered.min(length_max as u64).min(u64::from(self.peer.max_frame_size)) as usize;
             let length = wanted.min(open as usize);
+            // A few bytes now and then are no progress.
+            let is_tiny = length < wanted && length < TINY_BYTES;
             stream.offered -= length as u64;
-            stream.stalled = 0;
+            if !is_tiny {
+                stream.stalled = 0;
+                self.has_moved = true;
+            }
             stream.send_window.spend(length);
             self.send_window.spend(length);
             let (empty, end_stream) = (stream.offered == 0, stream.offered == 0 && stream.end_offered);
@@ -269,10 +274,7 @@ impl Connection {
             } else if incremental && !empty && !shut {
                 self.streams.enqueue(key.slot);
             }
-            if length < wanted
-                && length < TINY_BYTES
-                && let Err(error) = self.charge(Cost::TinyWindow)
-            {
+            if is_tiny && let Err(error) = self.charge(Cost::TinyWindow) {
                 // The grant stands; what follows on the wire behind it is GOAWAY.
                 self.die(error);
             }

@@ -6,6 +6,7 @@ use crate::http2::error::{ConnectionError, Fault};
 use crate::http2::frame::{goaway, ping};
 use crate::http2::reason::Reason;
 use crate::http2::stream_id::StreamId;
+use crate::http2::window::WINDOW_INITIAL;
 
 /// How far the graceful end is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,6 +102,15 @@ impl Connection {
         Some(since + slowly.min(u64::from(limits.header_timeout_ms)))
     }
 
+    /// For a while until `now_ms` nothing was read, because too much output waits: that the frame or block in hand is not
+    /// complete is not the peer's doing. Its time begins anew.
+    pub fn excuse(&mut self, now_ms: u64) {
+        self.partial_ms = now_ms;
+        if let Some(block) = &mut self.block {
+            block.since_ms = now_ms;
+        }
+    }
+
     fn settings_ack_timeout_ms(&self) -> u64 {
         u64::from(self.limits.first_settings_timeout_ms) + u64::from(self.limits.header_timeout_ms)
     }
@@ -134,10 +144,11 @@ impl Connection {
         outcome.inspect_err(|&error| self.die(error))
     }
 
-    /// Resets one stream whose offered bytes have not moved for `stall_timeout_ms`, and finds the next deadline.
+    /// Resets one stream whose offered bytes have not moved for `stall_timeout_ms` because the peer's windows are shut, and
+    /// finds the next deadline. One that waits for its turn, or for the transport, does not stall.
     ///
     /// Only here is time known for certain (verbs have none), so movement is noted by the verbs and dated here: a check
-    /// every half period makes a stalled stream wait for one period at least and one and a half at most.
+    /// every half period makes a stalled stream wait for one period at least and two at most.
     fn reset_stalled(&mut self) -> Option<Event> {
         let now_ms = self.now_ms;
         let check_ms = self.stall_check_ms.filter(|&check_ms| check_ms <= now_ms)?;
@@ -146,6 +157,8 @@ impl Connection {
         // Rounds that were slept through count; no more than two of them matter.
         let skipped = ((now_ms - check_ms) / half_ms).min(2) as u16;
         let round = ((u16::from(self.stall_round) + skipped - 1) % 254 + 1) as u8;
+        let initial = self.peer.initial_window_size;
+        let (is_open, has_moved) = (self.send_window.available(WINDOW_INITIAL) > 0, self.has_moved);
         let mut waiting = false;
         for slot in 0..self.streams.slots() {
             let Some(key) = self.streams.at(slot) else { continue };
@@ -154,6 +167,11 @@ impl Connection {
                 continue;
             }
             waiting = true;
+            if stream.send_window.available(initial) > 0 && (is_open || has_moved) {
+                // Where others move, the connection's window opens now and then, and is for those that come first.
+                stream.stalled = if is_open { 0 } else { round };
+                continue;
+            }
             if stream.stalled == 0 {
                 stream.stalled = round;
             }
@@ -165,6 +183,7 @@ impl Connection {
             }
         }
         self.stall_round = round % 254 + 1;
+        self.has_moved = false;
         self.stall_check_ms = waiting.then_some(now_ms + half_ms);
         None
     }

@@ -32,7 +32,7 @@ impl Connection {
             ping::KIND => self.ping(header, payload),
             priority::KIND => self.priority(header),
             priority_update::KIND => self.priority_update(header, payload),
-            goaway::KIND => Ok(Some(self.goaway(payload))),
+            goaway::KIND => self.goaway(payload),
             _ => self.charge(Cost::Frame).map(|()| None),
         }
     }
@@ -144,10 +144,12 @@ impl Connection {
         Ok(None)
     }
 
-    fn goaway(&mut self, payload: &[u8]) -> Event {
+    /// It may come more than once, but not for ever.
+    fn goaway(&mut self, payload: &[u8]) -> Result<Option<Event>, ConnectionError> {
+        self.charge(Cost::Frame)?;
         let (last, reason) = goaway::read(payload);
         self.peer_goaway = true;
-        Event::Goaway { last, reason }
+        Ok(Some(Event::Goaway { last, reason }))
     }
 
     fn priority(&mut self, header: FrameHeader) -> Result<Option<Event>, ConnectionError> {

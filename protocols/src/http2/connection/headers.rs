@@ -57,7 +57,8 @@ impl Connection {
             end_stream,
             frames: 0,
             bytes: fragment.to_vec(),
-            since_ms: self.now_ms,
+            // Its time has run since the frame began.
+            since_ms: self.partial_ms,
         }));
         Ok(None)
     }

@@ -138,6 +138,8 @@ pub struct Connection {
     stall_check_ms: Option<u64>,
     /// Number of that check, from 1 to 254 and around.
     stall_round: u8,
+    /// Something was granted since the last one.
+    has_moved: bool,
 }
 
 /// A header block in more than one frame.
@@ -212,6 +214,7 @@ impl Connection {
     /// A connection on which nothing was received yet. The preface is expected, and our SETTINGS are queued.
     #[must_use]
     pub fn new(limits: Http2Limits, now_ms: u64) -> Self {
+        let limits = limits.within_reach();
         let table = limits.table_bytes_max as usize;
         let mut connection = Self {
             reading: Reading::Preface(0),
@@ -248,6 +251,7 @@ impl Connection {
             opened_ms: now_ms,
             stall_check_ms: None,
             stall_round: 1,
+            has_moved: false,
             limits,
         };
         connection.queue_settings();

@@ -262,25 +262,23 @@ impl Connection {
         for (name, value) in fields {
             let (name, text) = (name.as_str().as_bytes(), value.as_bytes());
             let hash = encode::hash(name, text);
-            if value.is_sensitive() {
-                self.encoder.literal(out, hash, name, text, true);
-            } else if !self.encoder.indexed(out, hash, name, text) {
-                self.encode_new(out, hash, name, text);
+            if value.is_sensitive() || !self.encoder.indexed(out, hash, name, text) {
+                self.encode_new(out, hash, name, text, value.is_sensitive());
             }
         }
     }
 
-    /// A field that the table does not hold. What section 8.2.2 forbids never gets into the table, so it is enough to
-    /// look for it here.
+    /// A field that the table does not hold, or is not looked for in. What section 8.2.2 forbids never gets into the table,
+    /// so it is enough to look for it here.
     #[inline(never)]
-    fn encode_new(&mut self, out: &mut Vec<u8>, hash: u32, name: &[u8], value: &[u8]) {
+    fn encode_new(&mut self, out: &mut Vec<u8>, hash: u32, name: &[u8], value: &[u8], sensitive: bool) {
         if kind::of_name(name) == Kind::ConnectionSpecific {
             return;
         }
         // Section 8.2.1: a value neither begins nor ends with white space.
         let trimmed = value.trim_ascii();
         let hash = if trimmed.len() == value.len() { hash } else { encode::hash(name, trimmed) };
-        self.encoder.literal(out, hash, name, trimmed, false);
+        self.encoder.literal(out, hash, name, trimmed, sensitive);
     }
 
     /// Writes the frame header in front of the block at `start`, and cuts the block into CONTINUATION frames when it is

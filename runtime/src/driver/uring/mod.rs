@@ -46,7 +46,7 @@ use crate::driver::slot::{INBOUND_LEASES_MAX, Key, Repeating, Sending, Sockets};
 use crate::driver::uring::buffer_ring::BufferRing;
 use crate::driver::uring::operation::{Tag, Telling};
 use crate::driver::uring::readiness::Readiness;
-use crate::driver::uring::ring::{Completion, Ring};
+use crate::driver::uring::ring::{Completion, Entered, Ring};
 use crate::driver::uring::setup::Setup;
 pub(crate) use crate::driver::uring::setup::Unavailable;
 pub use crate::driver::uring::setup::{RingConfig, RingFeature};
@@ -56,6 +56,9 @@ use crate::sys::wake::WakeCell;
 
 /// Completions that one non-blocking pass may harvest: a kernel since 6.13 runs at most `max(20, wanted)` task works.
 const HARVEST: usize = 64;
+/// How long a core leaves a kernel alone that has no memory for it, if there is nothing else to do: long enough for others
+/// to give some back, short beside any time-out.
+const BACK_OFF: Duration = Duration::from_millis(1);
 /// How long `finish` waits for the kernel to let go of memory.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Rounds in which a turn of somebody else's loop tries to leave nothing to do behind.
@@ -79,12 +82,20 @@ pub(crate) struct Uring {
     /// Reused: completions copied out of the queue before they are looked at.
     harvest: Vec<Completion>,
     tier: String,
+    /// Why this driver, and why this tier.
+    why: String,
     counters: Arc<DriverCounters>,
 }
 
 impl Uring {
-    /// Sets the ring up on the thread that will use it, with the best flags the kernel takes.
-    pub(crate) fn new(config: RingConfig, pool: &Rc<ReceivePool>, wake: &Arc<WakeCell>) -> Result<Self, Unavailable> {
+    /// Sets the ring up on the thread that will use it, with the best flags the kernel takes. `why` it is this driver, for
+    /// the report.
+    pub(crate) fn new(
+        config: RingConfig,
+        pool: &Rc<ReceivePool>,
+        wake: &Arc<WakeCell>,
+        why: &str,
+    ) -> Result<Self, Unavailable> {
         let counters: Arc<DriverCounters> = Arc::default();
         let setup = Setup::new(config)?;
         // In this order: if the second fails, the ring goes before the memory that it might know of.
@@ -109,6 +120,10 @@ impl Uring {
             bundle_bytes: if setup.has_bundles { bundle_bytes(pool.buffer_bytes()) } else { 0 },
             harvest: Vec::new(),
             tier: setup.tier,
+            why: match setup.refused {
+                Some(flags) => format!("{why}; the kernel refused {flags}"),
+                None => format!("{why}; the kernel took the best flags"),
+            },
             counters,
         })
     }
@@ -296,10 +311,14 @@ impl Driver for Uring {
         self.replenish(sockets);
         self.arm_wake();
         let is_awaited = std::mem::take(&mut sockets.completion_awaited) && !self.untold.is_empty();
+        let patience = timeout.map_or(BACK_OFF, |timeout| timeout.min(BACK_OFF));
         let timeout = if self.ring.push_backlog() && !is_awaited { timeout } else { Some(Duration::ZERO) };
         let want = if timeout == Some(Duration::ZERO) { HARVEST } else { 1 };
-        self.ring.enter(want, timeout)?;
-        self.reap(sockets);
+        let entered = self.ring.enter(want, timeout)?;
+        let came = self.reap(sockets);
+        if entered == Entered::Refused && came == 0 {
+            std::thread::sleep(patience);
+        }
         sockets.completion_awaited |= is_awaited && !self.untold.is_empty();
         self.settle(sockets)
     }
@@ -319,8 +338,10 @@ impl Driver for Uring {
         let deadline = std::time::Instant::now() + CLOSE_TIMEOUT;
         while self.ring.in_flight() > 0 && std::time::Instant::now() < deadline {
             self.ring.push_backlog();
-            if self.ring.enter(1, Some(Duration::from_millis(10))).is_err() {
-                break;
+            match self.ring.enter(1, Some(Duration::from_millis(10))) {
+                Ok(Entered::Through) => {}
+                Ok(Entered::Refused) => std::thread::sleep(BACK_OFF),
+                Err(_) => break,
             }
             self.reap(sockets);
         }
@@ -340,10 +361,11 @@ impl Driver for Uring {
         DriverReport {
             driver: "io_uring",
             line: format!(
-                "driver io_uring, {}, multishot accept and receive, {} buffers of {} bytes",
+                "driver io_uring, {}, multishot accept and receive, {} buffers of {} bytes ({})",
                 self.tier,
                 self.buffers.pool.buffers(),
-                self.buffers.pool.buffer_bytes()
+                self.buffers.pool.buffer_bytes(),
+                self.why
             ),
         }
     }

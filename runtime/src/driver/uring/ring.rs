@@ -18,6 +18,30 @@ use crate::driver::{DriverCounters, add};
 /// A completion: `user_data`, result, flags.
 pub(super) type Completion = (u64, i32, u32);
 
+/// What has become of a system call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Entered {
+    /// What was queued is with the kernel, or stays queued behind what is to be reaped: look at the completions.
+    Through,
+    /// The kernel is short of memory, or of room for completions. What was queued stays so, and leaves with a later call.
+    Refused,
+}
+
+impl Entered {
+    /// What follows from an error of `io_uring_enter(2)`; `None` where the ring itself cannot go on.
+    const fn after(errno: i32) -> Option<Self> {
+        match errno {
+            // The time is up, or a signal came.
+            libc::ETIME | libc::EINTR => Some(Self::Through),
+            // No memory for a request, or none for what the kernel keeps of a thread: that passes. And completions that
+            // do not fit into their queue: reaping makes room.
+            libc::EAGAIN | libc::ENOMEM | libc::EBUSY => Some(Self::Refused),
+            // Among them EBADR: completions are lost, and nobody can say whose.
+            _ => None,
+        }
+    }
+}
+
 /// The ring and what is under way in it.
 pub(super) struct Ring {
     uring: IoUring,
@@ -81,7 +105,7 @@ impl Ring {
     }
 
     /// The one system call: submits everything queued, waits for `want` completions, at most `timeout`.
-    pub(super) fn enter(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<()> {
+    pub(super) fn enter(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<Entered> {
         let queued = self.uring.submission().len();
         let timespec = timeout.map(Timespec::from);
         let mut arguments = SubmitArgs::new();
@@ -98,14 +122,12 @@ impl Ring {
                 Some(&arguments),
             )
         };
-        match entered {
-            Ok(_) => Ok(()),
-            Err(error) => match error.raw_os_error() {
-                // Time is up, a signal came, or the completion queue must be emptied first: look at the queue.
-                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
-                _ => Err(error),
-            },
+        let Err(error) = entered else { return Ok(Entered::Through) };
+        let entered = error.raw_os_error().and_then(Entered::after).ok_or(error)?;
+        if entered == Entered::Refused {
+            add(&self.counters.enters_refused, 1);
         }
+        Ok(entered)
     }
 
     /// Copies all completions out of their queue, so that it has room again before any of them is looked at.
@@ -140,5 +162,20 @@ impl Ring {
         let quiet = submission.is_empty() && !submission.taskrun() && !submission.cq_overflow();
         drop(submission);
         quiet && self.uring.completion().is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_memory_is_asked_again_and_a_broken_ring_is_not() {
+        let passing = [libc::EAGAIN, libc::ENOMEM, libc::EBUSY];
+        assert!(passing.iter().all(|errno| Entered::after(*errno) == Some(Entered::Refused)));
+        assert!([libc::ETIME, libc::EINTR].iter().all(|errno| Entered::after(*errno) == Some(Entered::Through)));
+        let final_ones =
+            [libc::EBADF, libc::EBADFD, libc::EBADR, libc::EEXIST, libc::EFAULT, libc::EINVAL, libc::ENXIO];
+        assert!(final_ones.iter().all(|errno| Entered::after(*errno).is_none()));
     }
 }

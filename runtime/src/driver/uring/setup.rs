@@ -121,6 +121,8 @@ const TIERS: [Tier; 3] = [
 pub(super) struct Setup {
     pub(super) uring: IoUring,
     pub(super) tier: String,
+    /// The tier above, if it was refused.
+    pub(super) refused: Option<&'static str>,
     /// [`RingFeature::SilentSends`] was seen to work.
     pub(super) has_silent_sends: bool,
     /// [`RingFeature::Bundles`] was seen to work.
@@ -130,7 +132,8 @@ pub(super) struct Setup {
 impl Setup {
     /// Tries the tiers one by one, as the kernel refuses them.
     pub(super) fn new(config: RingConfig) -> Result<Self, Unavailable> {
-        let mut refused = io::Error::from_raw_os_error(libc::EINVAL);
+        let mut refusal = io::Error::from_raw_os_error(libc::EINVAL);
+        let mut refused = None;
         for tier in &TIERS {
             match build(config, tier) {
                 Ok(uring) => {
@@ -140,13 +143,16 @@ impl Setup {
                     let sends = if has_silent_sends { "" } else { ", every send tells" };
                     let receives = if has_bundles { "" } else { ", no bundles" };
                     let tier = format!("{}{sends}{receives}", tier.name);
-                    return Ok(Self { uring, tier, has_silent_sends, has_bundles });
+                    return Ok(Self { uring, tier, refused, has_silent_sends, has_bundles });
                 }
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused = error,
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                    refusal = error;
+                    refused = Some(tier.name);
+                }
                 Err(error) => return Err(Unavailable::new("io_uring_setup", &error)),
             }
         }
-        Err(Unavailable::new("io_uring_setup refused every set of flags", &refused))
+        Err(Unavailable::new("io_uring_setup refused every set of flags", &refusal))
     }
 }
 
