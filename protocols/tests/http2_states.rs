@@ -20,7 +20,7 @@ enum Outcome {
 
 /// Brings stream 1 (or the promised stream 2) into a state.
 fn in_state(state: State) -> (Talk, u32) {
-    let limits = ringgate_protocols::limits::Http2Limits { push: true, ..Default::default() };
+    let limits = Http2Limits { push: true, ..Default::default() };
     let mut talk = Talk::with(limits);
     match state {
         State::Idle => {}

@@ -223,6 +223,7 @@ fn app(_: &Core) -> App {
             "/writer",
             get(|_: &Request| Response::writer(|out| (0..1000).try_for_each(|line| writeln!(out, "{line}")))),
         )
+        .route("/empty-claimed", get(|_: &Request| Response::default().header("content-length", "5")))
         .route("/client", client)
         .route("/ws", async |mut socket: WebSocket| drop(socket.recv().await))
 }
@@ -315,6 +316,10 @@ fn handlers_of_every_kind_run_as_they_are() {
             assert_eq!((answer.status, answer.field("allow")), (405, Some("POST, OPTIONS")));
             let answer = client.ask("HEAD /big HTTP/1.1");
             assert_eq!((answer.status, answer.field("content-length"), answer.body.len()), (200, Some("1000000"), 0));
+            let answer = client.ask("HEAD /empty-claimed HTTP/1.1");
+            assert_eq!((answer.status, answer.field("content-length")), (200, Some("5")), "{name}");
+            let answer = client.get("/empty-claimed");
+            assert_eq!((answer.status, answer.field("content-length")), (200, Some("0")), "{name}");
             assert_eq!(client.get("/big").body.len(), 1_000_000, "{name}");
             assert_eq!(client.get("/writer").text().lines().count(), 1000, "{name}");
             let answer = client.get("/inline/x");
