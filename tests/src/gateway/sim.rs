@@ -26,7 +26,7 @@ const GLANCE: Duration = Duration::from_millis(5);
 /// Virtual time after which a client stops listening: longer than any time-out of a gateway.
 const SILENCE: Duration = Duration::from_secs(200);
 /// Real time after which a conversation that does not go on is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(if cfg!(miri) { 10_000 } else { 30 });
 
 /// An executor, its network, and a gateway's application on it.
 pub struct World {
