@@ -60,7 +60,7 @@ pub struct Features {
     pub push: bool,
     /// A response of unknown length is delimited (chunked or frames), not ended by closing.
     pub streaming: bool,
-    /// Response bytes can go out while request bytes come in.
+    /// The request has a body, and response bytes can go out while it comes in.
     pub full_duplex: bool,
     /// Further requests can follow on this connection.
     pub keep_alive: bool,

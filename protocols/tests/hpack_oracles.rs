@@ -51,7 +51,7 @@ fn blocks() -> impl Strategy<Value = Vec<Fields>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 150 }, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..Default::default() })]
 
     /// What we encode, we, `hpack` and `fluke-hpack` decode to the same fields, block after block, through changes of
     /// the table's size.

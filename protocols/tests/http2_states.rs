@@ -6,6 +6,7 @@ use peer::*;
 use ringgate_protocols::http2::reason::Reason;
 use ringgate_protocols::http2::state::State;
 use ringgate_protocols::http2::stream_id::StreamId;
+use ringgate_protocols::limits::Http2Limits;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Outcome {
@@ -19,7 +20,7 @@ enum Outcome {
 
 /// Brings stream 1 (or the promised stream 2) into a state.
 fn in_state(state: State) -> (Talk, u32) {
-    let limits = ringgate_protocols::limits::Http2Limits { push: true, ..Default::default() };
+    let limits = Http2Limits { push: true, ..Default::default() };
     let mut talk = Talk::with(limits);
     match state {
         State::Idle => {}
@@ -196,4 +197,30 @@ fn h2_09_foreign_frames_inside_a_header_block() {
     assert_eq!(talk.feed(&frame(0xee, 0xff, 7, b"whatever")), Ok(vec![]));
     assert_eq!(talk.feed(&frame(PING, 0xfe, 0, &[1; 8])), Ok(vec![]));
     assert_eq!(talk.sent().len(), 1);
+}
+
+#[test]
+fn limits_beyond_what_can_be_kept_or_announced_are_the_largest_that_can() {
+    let most = u32::MAX;
+    let limits = Http2Limits {
+        streams_max: most,
+        table_bytes_max: most,
+        stream_window_bytes: most,
+        connection_window_bytes: most,
+        glitch_tokens_max: most,
+        ..Http2Limits::default()
+    };
+    let mut talk = Talk::fresh(limits);
+    talk.feed(&[PREFACE, &settings(&[])].concat()).unwrap();
+    let sent = talk.sent();
+    let said: Vec<&[u8]> = sent[0].payload.chunks(6).collect();
+    for entry in [b"\0\x01\0\0\xff\xff", b"\0\x03\0\0\x7f\xff", b"\0\x04\x7f\xff\xff\xff"] {
+        assert!(said.contains(&&entry[..]), "{said:x?}");
+    }
+    // With what the window has already, 2^31 - 1.
+    assert_eq!(sent[1].payload, (0x7fff_ffff_u32 - 65_535).to_be_bytes());
+    for number in 0..32_767 {
+        assert_eq!(talk.feed(&post(2 * number + 1)).unwrap().len(), 1, "{number}");
+    }
+    talk.expect_stream_error(&post(65_535), 65_535, Reason::REFUSED_STREAM);
 }

@@ -101,6 +101,7 @@ fn w_03_control_frames_and_order() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "megabytes take minutes")]
 fn w_04_length_is_judged_from_the_header() {
     refused(b"\x82\xff\x80", Fault::Length);
     refused(b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00", Fault::MessageTooBig);
@@ -118,6 +119,7 @@ fn w_04_length_is_judged_from_the_header() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of frames take minutes")]
 fn w_05_fragment_flood() {
     for (count, good) in [(1_024, true), (1_025, false)] {
         for payload in [&b""[..], b"x"] {
@@ -141,6 +143,7 @@ fn w_05_fragment_flood() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of frames take minutes")]
 fn w_06_only_the_latest_ping_is_answered_and_floods_end() {
     let mut end = End::server(None);
     let mut around = Vec::new();
@@ -362,10 +365,11 @@ fn fails_at(bytes: &[u8]) -> Option<usize> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 300 }, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// W-10: long texts with at most one bad place fail at the byte that std names, whatever the pieces.
     #[test]
+    #[cfg_attr(miri, ignore = "to make up the texts alone takes minutes")]
     fn w_10_long_texts_fail_where_std_says(
         mut bytes in "[ -~]{0,400}[a-zé€🦀]{0,200}[ -~]{0,200}".prop_map(String::into_bytes),
         bad in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),

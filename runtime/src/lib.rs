@@ -63,7 +63,7 @@
 //! | 4 | [`offload`] | a bounded crew of threads for what blocks, file reads among it |
 //! | 5 | [`pool`] | executors started and stopped together |
 //!
-//! `unsafe` lives in [`buffer`], [`task`], the io_uring driver, and three small places of [`executor`] and [`sys`]; each
+//! `unsafe` lives in [`buffer`], [`task`], the io_uring driver, and four small places of [`executor`] and [`sys`]; each
 //! room opens with an essay on who may touch what, and each use says why it holds.
 
 pub mod buffer;

@@ -1,4 +1,8 @@
 //! The crew under all the circumstances its documentation names.
+//!
+//! Not under Miri, which lacks `sched_setscheduler`, and with it every thread of a crew. What crosses threads is walked there
+//! by the tests at the foot of `offload/answer.rs`.
+#![cfg(not(miri))]
 
 use std::{
     future::Future,

@@ -342,7 +342,7 @@ impl Future for Signalled {
 /// Threads wake tasks that complete, are cancelled, and lose their executor at the same time.
 #[test]
 fn wakes_from_threads_race_with_completion_cancel_and_executor_drop() {
-    const TASKS: usize = 16;
+    const TASKS: usize = rounds(16, 5) as usize;
     for round in 0..u64::from(rounds(60, 2)) {
         let mut executor = executor_for_threads();
         let handle = executor.handle();
@@ -364,6 +364,9 @@ fn wakes_from_threads_race_with_completion_cancel_and_executor_drop() {
                         let waker = one.waker.lock().unwrap().clone();
                         if let Some(waker) = waker {
                             waker.wake();
+                        }
+                        if cfg!(miri) {
+                            std::thread::yield_now();
                         }
                     }
                 })
@@ -451,7 +454,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: rounds(300, 2), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: rounds(300, 1), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever is done to tasks: each future is dropped exactly once, a joined one gives its output, none stays.
     #[test]

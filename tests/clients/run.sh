@@ -53,7 +53,8 @@ autobahn() {
 
 failed=()
 for check in "bash curl.sh" "$python hostile.py" "$python conformance.py" "$python python_clients.py" "bash http2.sh" \
-    "$python http2_client.py" "$python websocket.py" "node websocket.mjs" "node browser.mjs" "autobahn" "bash load.sh"; do
+    "$python http2_client.py" "$python websocket.py" "node websocket.mjs" "node browser.mjs" "$python churn.py" "autobahn" \
+    "bash load.sh"; do
     echo "--- ${check##*/}"
     $check || failed+=("${check##*/}")
 done

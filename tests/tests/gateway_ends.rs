@@ -9,8 +9,10 @@ use ringgate_runtime::{
     net::Address,
     sys::placement::Placement,
 };
-use ringgate_tests::gateway::{Client, Talk, drivers, in_every_world, on_every_driver_with};
-use ringgate_tests::websocket::opening;
+use ringgate_tests::gateway::{
+    Client, Http2, Server, Talk, Wire, drivers, grounds, in_every_world, on_every_driver_with,
+};
+use ringgate_tests::websocket::{PROTOCOLS, frame, opening};
 use std::{
     future::pending,
     io::{Read, Write},
@@ -25,12 +27,12 @@ use std::{
     time::Duration,
 };
 
-/// Panics when it is dropped, unless something panics already.
+/// Panics when it is dropped, whatever else does.
 struct Bomb;
 
 impl Drop for Bomb {
     fn drop(&mut self) {
-        assert!(std::thread::panicking(), "a drop that panics");
+        panic!("a drop that panics");
     }
 }
 
@@ -52,6 +54,11 @@ fn bomb_body() -> Response {
 fn app(_: &Core) -> App {
     App::new()
         .route("/now", |_: &Request| "now")
+        .route("/ws", async |mut socket: WebSocket| {
+            while let Some(Ok(message)) = socket.recv().await {
+                let _ = socket.send(message).await;
+            }
+        })
         .route("/forever", async |_: Request| pending::<&'static str>().await)
         .route("/kept", |request: blocking::Request| {
             let kept = KEPT.lock().unwrap().clone();
@@ -122,6 +129,20 @@ fn a_handler_that_panics_when_it_is_cancelled_costs_no_answer() {
 }
 
 #[test]
+fn handlers_that_panic_while_their_connection_is_cut_end_nothing_else() {
+    for driver in drivers() {
+        let gateway = start(|gateway| gateway.driver(driver).listen("127.0.0.1:0".parse().unwrap())).unwrap();
+        let address = gateway.addresses()[0].to_string();
+        let mut client = Http2::new(TcpStream::connect(&address).unwrap());
+        for _ in 0..3 {
+            client.begin("/bomb");
+        }
+        assert_eq!(client.get("/now").text(), "now");
+        assert_eq!(gateway.stop(Duration::from_millis(20)).unwrap().cut, 1, "the second panic would end the process");
+    }
+}
+
+#[test]
 fn a_body_that_panics_when_it_is_dropped_costs_no_other_stream() {
     on_every_driver_with(
         app,
@@ -141,6 +162,45 @@ fn a_body_that_panics_when_it_is_dropped_costs_no_other_stream() {
                 assert!(matches!(answer.status, 200 | 204), "{head}");
                 assert_eq!(client.get("/now").text(), "now", "{head}");
             }
+        },
+    );
+}
+
+#[test]
+fn a_websocket_whose_client_goes_away_is_counted_once() {
+    let count = |server: &Server, before: u64, what: &str| {
+        server.await_count("websockets_open", 0);
+        assert_eq!(server.count("disconnects") - before, 1, "{what}");
+    };
+    on_every_driver_with(
+        app,
+        |_| {},
+        |server| {
+            for protocol in PROTOCOLS {
+                let before = server.count("disconnects");
+                let mut client = server.websocket(protocol, "/ws", "");
+                client.wire.say(&frame(0x81, b"well"));
+                assert_eq!(client.text(), "well");
+                drop(client);
+                server.await_count("connections_open", 0);
+                count(server, before, protocol);
+            }
+            let before = server.count("disconnects");
+            let mut client = server.connect_http2();
+            let fields = [
+                (":method", "CONNECT"),
+                (":protocol", "websocket"),
+                (":scheme", "http"),
+                (":path", "/ws"),
+                (":authority", "test"),
+                ("sec-websocket-version", "13"),
+            ];
+            let id = client.open_fields(&fields, false);
+            client.send(id, &frame(0x81, b"well"), false);
+            server.await_count("websockets_open", 1);
+            client.reset(id, 8);
+            count(server, before, "reset");
+            assert_eq!(client.get("/now").text(), "now");
         },
     );
 }
@@ -287,6 +347,44 @@ fn a_gateway_takes_away_its_own_socket_file_only() {
     let taken = Address::Tcp(taken.local_addr().unwrap());
     assert!(start(|gateway| gateway.listen(address.clone()).listen(taken)).is_err());
     assert!(!path.exists(), "nothing is left of a start that failed");
+}
+
+#[test]
+fn a_socket_file_whose_server_is_too_busy_to_accept_is_not_waited_for() {
+    let path = socket_path("busy");
+    let busy = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    let address = socket2::SockAddr::unix(&path).unwrap();
+    busy.bind(&address).unwrap();
+    busy.listen(0).unwrap();
+    let waiting: Vec<_> = std::iter::from_fn(|| {
+        let client = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        client.set_nonblocking(true).unwrap();
+        client.connect(&address).is_ok().then_some(client)
+    })
+    .collect();
+    assert!(!waiting.is_empty());
+    let (told, tell) = channel();
+    let place = Address::Unix(path.clone());
+    std::thread::spawn(move || told.send(start(|gateway| gateway.listen(place)).map(drop)));
+    let started = tell.recv_timeout(Duration::from_secs(5)).expect("an answer, and not a wait");
+    assert_eq!(started.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    assert!(path.exists(), "somebody listens there");
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn a_drain_does_not_wait_for_a_body_that_nobody_reads() {
+    for ground in grounds() {
+        let mut config = Config::default();
+        config.timeouts.linger_timeout_ms = 100;
+        let server = Server::start_with(ground, app, config);
+        let mut client = server.connect();
+        client.wire.say(b"POST /now HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nabc");
+        assert_eq!(client.answer(false).status, 200);
+        let report = server.stop(Duration::from_secs(3)).report();
+        assert_eq!((report.open, report.cut), (1, 0), "{ground:?}");
+        assert_eq!(client.rest(), b"");
+    }
 }
 
 #[test]

@@ -5,8 +5,8 @@
 use ringgate::{App, Config, Core, Request, Response, blocking, post};
 use ringgate_tests::gateway::{
     Http2, Server, Wire, grounds,
-    http2::{ENABLE_PUSH, code, frame, kind},
-    on_every_driver, on_every_driver_with,
+    http2::{ENABLE_PUSH, block, code, frame, kind},
+    on_every_driver, on_every_driver_with, on_every_kernel_driver,
 };
 use std::{
     io::Read,
@@ -28,6 +28,11 @@ async fn forever(_: Request) -> &'static str {
     let _dropped = Dropped;
     std::future::pending::<()>().await;
     "never"
+}
+
+/// The same, and no other test counts how often it ends.
+async fn never(_: Request) -> &'static str {
+    std::future::pending().await
 }
 
 fn number(request: &Request, name: &str) -> usize {
@@ -68,6 +73,7 @@ fn app(_: &Core) -> App {
             request.query().unwrap_or_default().to_owned()
         })
         .route("/forever", forever)
+        .route("/never", never)
         .route("/slow-reader", post(slow_reader))
         .route("/count", post(count))
         .route("/count-blocking", post(count_blocking))
@@ -354,7 +360,7 @@ fn a_drain_says_goaway_twice_finishes_streams_and_cuts_at_the_deadline() {
         running.round_trip();
         let stream = running.begin("/later?ms=200");
         running.round_trip();
-        endless.begin("/forever");
+        endless.begin("/never");
         endless.round_trip();
         let stopping = server.stop(Duration::from_millis(800));
         while running.goaways.is_empty() {
@@ -373,4 +379,24 @@ fn a_drain_says_goaway_twice_finishes_streams_and_cuts_at_the_deadline() {
         assert_eq!((report.open, report.cut), (3, 1));
         endless.rest();
     }
+}
+
+#[test]
+fn what_many_streams_say_in_a_turn_leaves_in_one_send() {
+    const STREAMS: u32 = 32;
+    on_every_kernel_driver(app, |server| {
+        for target in ["/now", "/later?ms=30"] {
+            let mut client = server.connect_http2();
+            client.round_trip();
+            let head = block(&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", target)]);
+            let requests = (0..STREAMS).flat_map(|number| frame(kind::HEADERS, 5, 2 * number + 1, &head));
+            let (sends, answers) = (server.runtime_count("sends"), server.count("responses_2xx"));
+            client.wire.say(&requests.collect::<Vec<u8>>());
+            server.await_count("responses_2xx", answers + u64::from(STREAMS));
+            // The books are published behind the turn. Some timers may fall into the next one, hardly each into its own.
+            server.pass(20);
+            let sends = server.runtime_count("sends") - sends;
+            assert!((1..=4).contains(&sends), "{target}: {sends} sends for {STREAMS} responses");
+        }
+    });
 }

@@ -349,6 +349,24 @@ fn a_head_of_http2_has_as_much_time_as_one_of_http1() {
     });
 }
 
+#[test]
+fn a_thread_sees_its_time_run_out() {
+    fn timed(_: &Core) -> App {
+        App::new().route("/", |request: blocking::Request| {
+            let (deadline, before) = (request.deadline(), request.time_left());
+            std::thread::sleep(Duration::from_millis(20));
+            let (Some(deadline), Some(before), Some(after)) = (deadline, before, request.time_left()) else {
+                return "there is no deadline";
+            };
+            assert!(before > after + Duration::from_millis(19), "{before:?} {after:?}");
+            assert!(deadline > Instant::now() && before <= Duration::from_secs(60));
+            "it does"
+        })
+    }
+    let configure = |config: &mut Config| config.timeouts.request_timeout_ms = 60_000;
+    on_every_driver_with(timed, configure, |server| assert_eq!(server.connect().get("/").text(), "it does"));
+}
+
 /// Leaves its mark on whatever is answered.
 struct Mark;
 

@@ -1,7 +1,14 @@
 //! Requests and their handlers: routes, methods, middleware, what a request knows.
 
 use http::{HeaderValue, Method, StatusCode};
-use ringgate::{App, Core, Middleware, Next, Request, Response, any, blocking, get, helpers::cookie::cookies, post};
+use ringgate::{
+    App, Core, Middleware, Next, Request, Response, any, blocking, get,
+    helpers::{
+        cookie::{cookies, cookies_blocking},
+        form::{FormError, query_blocking},
+    },
+    post,
+};
 use ringgate_tests::gateway::{Talk, Wire, on_every_driver};
 
 struct Mark(&'static str);
@@ -62,6 +69,12 @@ fn app(_: &Core) -> App {
             get(|request: &Request| format!("{:?}", request.headers().get_all("x-list").iter().collect::<Vec<_>>())),
         )
         .route("/cookies", get(|request: &Request| format!("{:?}", cookies(request).collect::<Vec<_>>())))
+        .route("/cookies-blocking", |request: blocking::Request| {
+            format!("{:?}", cookies_blocking(&request).collect::<Vec<_>>())
+        })
+        .route("/query-blocking", |request: blocking::Request| {
+            Ok::<_, FormError>(format!("{:?}", query_blocking::<Vec<(String, u32)>>(&request)?))
+        })
         .route(
             "/where",
             get(|request: &Request| {
@@ -186,8 +199,12 @@ fn a_request_knows_its_fields_and_its_state() {
             let client = client.as_mut();
             let list = client.ask("GET /fields HTTP/1.1\r\nX-List: a\r\nother: x\r\nx-list:  b ");
             assert_eq!(list.text(), "[\"a\", \"b\"]");
-            let cookies = client.ask("GET /cookies HTTP/1.1\r\ncookie: a=1; b=2\r\ncookie: c=3");
-            assert_eq!(cookies.text(), "[(\"a\", \"1\"), (\"b\", \"2\"), (\"c\", \"3\")]");
+            for path in ["/cookies", "/cookies-blocking"] {
+                let cookies = client.ask(&format!("GET {path} HTTP/1.1\r\ncookie: a=1; b=2\r\ncookie: c=3"));
+                assert_eq!(cookies.text(), "[(\"a\", \"1\"), (\"b\", \"2\"), (\"c\", \"3\")]", "{path}");
+            }
+            assert_eq!(client.ask("GET /query-blocking?a+b=1&c=2 HTTP/1.1").text(), "[(\"a b\", 1), (\"c\", 2)]");
+            assert_eq!(client.ask("GET /query-blocking?a=b HTTP/1.1").status, 400);
             assert_eq!(client.get("/state").text(), "good day");
             assert_eq!(client.get("/no-state").status, 500);
             assert_eq!(client.get("/split").status, 418);

@@ -17,7 +17,7 @@ use std::{
         mpsc::{SyncSender, sync_channel},
     },
     task::Waker,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// A request on a thread of the crew: the mirror of the async `Request`. The head is a copy, so that it can leave the
@@ -40,7 +40,7 @@ pub struct Request {
     pub(crate) head: Head,
     pub(crate) bytes: Vec<u8>,
     pub(crate) features: Features,
-    pub(crate) time_left: Option<Duration>,
+    pub(crate) deadline: Option<Instant>,
     pub(crate) route: Option<&'static str>,
     pub(crate) parameters: Vec<(Box<str>, String)>,
     pub(crate) values: Values,
@@ -144,10 +144,16 @@ impl Request {
         self.local.as_ref()
     }
 
-    /// The time from the start of the handler to the deadline, if `request_timeout_ms` is set.
+    /// When the response must have begun, if `request_timeout_ms` is set. By the clock of threads: cores have their own.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// The time from now to the deadline, if there is one.
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
-        self.time_left
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     /// The core this request is on: its topics and counters. Blocks when it is asked for the first time.

@@ -122,7 +122,10 @@ impl Request {
             head,
             bytes,
             features: self.features(),
-            time_left: self.deadline().map(|deadline| deadline.since(self.handle().now())),
+            // Not to be counted from when a thread is free: the client waits already.
+            deadline: self
+                .deadline()
+                .and_then(|deadline| std::time::Instant::now().checked_add(deadline.since(self.handle().now()))),
             route: self.route(),
             parameters: self.copy_parameters(),
             values: self.values(),

@@ -150,9 +150,15 @@ fn poll_round<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &
 /// Nothing to read: the connection waits, until the deadline or a drain.
 fn poll_quiet<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut Context<'_>) -> Poll<Flow> {
     let is_idle = machine.is_idle() && wire.input.is_empty();
-    if is_idle && wire.core().shared.draining.get() {
-        // Nothing is unread that could cost the peer its last response: no need for stages.
-        return wire.poll_flushed(cx).map(|_| Flow::Gone);
+    if wire.core().shared.draining.get() {
+        if is_idle {
+            // Nothing is unread that could cost the peer its last response: no need for stages.
+            return wire.poll_flushed(cx).map(|_| Flow::Gone);
+        }
+        if machine.is_draining() {
+            // It is answered, and no further request is wanted behind the rest of its body.
+            return Poll::Ready(Flow::Close);
+        }
     }
     // While an answer is on its way, the time is the answer's.
     let is_late =

@@ -105,14 +105,20 @@ impl Driver {
             let _ = self.socket.close(Some(CloseCode::GOING_AWAY), "");
         }
         let mut is_tired = true;
+        // Whoever has woken us may have meant the handler.
+        let mut has_news = true;
         for _ in 0..LEASES_PER_POLL_MAX {
             let asked = self.wants_input();
             let received = self.receive(wire, cx);
+            if !received && !has_news {
+                is_tired = false;
+                break;
+            }
             self.converse(cx);
-            let again = self.flush(wire, cx);
+            has_news = self.flush(wire, cx);
             // The handler may have taken what kept us from reading: then nobody else will wake us to go on.
             let is_hungry = !asked && self.wants_input();
-            if !received && !again && !is_hungry {
+            if !received && !has_news && !is_hungry {
                 is_tired = false;
                 break;
             }

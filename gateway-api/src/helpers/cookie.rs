@@ -1,7 +1,7 @@
 //! Cookies: RFC 6265.
 
-use crate::request::Request;
-use http::{HeaderValue, header::InvalidHeaderValue};
+use crate::{blocking, request::Request, response::InvalidField};
+use http::HeaderValue;
 use std::fmt::Write as _;
 
 /// The cookies of a request in their order, from every `Cookie` field (RFC 6265 section 5.4; over HTTP/2 there can be
@@ -16,7 +16,16 @@ use std::fmt::Write as _;
 /// # let _ = App::new().route("/visits", visits);
 /// ```
 pub fn cookies(request: &Request) -> impl Iterator<Item = (&str, &str)> {
-    let fields = request.fields().filter(|(name, _)| name.eq_ignore_ascii_case(b"cookie"));
+    of_fields(request.fields())
+}
+
+/// The same for a request on a thread.
+pub fn cookies_blocking(request: &blocking::Request) -> impl Iterator<Item = (&str, &str)> {
+    of_fields(request.fields())
+}
+
+fn of_fields<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let fields = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"cookie"));
     fields.filter_map(|(_, value)| std::str::from_utf8(value).ok()).flat_map(parse)
 }
 
@@ -31,12 +40,12 @@ fn parse(field: &str) -> impl Iterator<Item = (&str, &str)> {
 /// A cookie to be set. Safe from the start: `HttpOnly`, `Secure` and `SameSite=Lax` unless switched off.
 ///
 /// ```
-/// use ringgate::{Request, Response, helpers::cookie::SetCookie};
-/// fn login(_: &Request) -> Result<Response, http::header::InvalidHeaderValue> {
+/// use ringgate::{App, InvalidField, Request, Response, helpers::cookie::SetCookie};
+/// fn login(_: &Request) -> Result<Response, InvalidField> {
 ///     let cookie = SetCookie::new("session", "4711").max_age_s(3600).value()?;
 ///     Ok(Response::text("in\n").header_value(http::header::SET_COOKIE, cookie))
 /// }
-/// # let _ = ringgate::App::new().route("/login", |request: &Request| login(request).map_err(|_| http::StatusCode::BAD_REQUEST));
+/// # let _ = App::new().route("/login", login);
 /// ```
 #[derive(Clone, Debug)]
 pub struct SetCookie {
@@ -95,10 +104,9 @@ impl SetCookie {
     ///
     /// # Errors
     /// When name, value or path cannot stand in a field, or have a `;` in them, behind which others would be attributes.
-    pub fn value(&self) -> Result<HeaderValue, InvalidHeaderValue> {
+    pub fn value(&self) -> Result<HeaderValue, InvalidField> {
         if [&self.pair, &self.path].into_iter().any(|text| text.contains(';')) {
-            // No value has a line end: the one error there is.
-            return HeaderValue::from_bytes(b"\n");
+            return Err(InvalidField::Value);
         }
         let mut text = format!("{}; Path={}; SameSite={}", self.pair, self.path, self.same_site);
         if let Some(seconds) = self.max_age_s {
@@ -106,7 +114,7 @@ impl SetCookie {
         }
         text.push_str(if self.secure { "; Secure" } else { "" });
         text.push_str(if self.http_only { "; HttpOnly" } else { "" });
-        HeaderValue::try_from(text)
+        Ok(HeaderValue::try_from(text)?)
     }
 }
 

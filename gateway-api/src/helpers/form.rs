@@ -32,6 +32,14 @@ pub fn query<T: DeserializeOwned>(request: &Request) -> Result<T, FormError> {
     serde_urlencoded::from_str(request.query().unwrap_or_default()).map_err(FormError::Shape)
 }
 
+/// The same for a request on a thread.
+///
+/// # Errors
+/// [`FormError::Shape`] when it is not of this shape.
+pub fn query_blocking<T: DeserializeOwned>(request: &blocking::Request) -> Result<T, FormError> {
+    serde_urlencoded::from_str(request.query().unwrap_or_default()).map_err(FormError::Shape)
+}
+
 /// The body of a request, `application/x-www-form-urlencoded`, as a value. Reads the whole body, within its limit.
 ///
 /// # Errors

@@ -31,6 +31,15 @@ pub(crate) struct Socket {
     pub(crate) state: RefCell<State>,
 }
 
+/// A message at the beginning of the input. (Small enough to be answered in registers; received bytes are less than 4 GiB.)
+struct Found {
+    kind: Kind,
+    /// Bytes of its payload.
+    length: u32,
+    /// Bytes that are done with once it is: the payload is at their end.
+    consumed: u32,
+}
+
 /// The machine's time.
 pub(crate) fn milliseconds(core: &Core) -> u64 {
     core.handle().now().as_nanos() / 1_000_000
@@ -53,20 +62,20 @@ impl Socket {
     /// moved there through every call between.
     #[inline]
     pub(crate) fn take_message(&self) -> Option<Message> {
-        let (kind, length, consumed) = self.find_message()?;
+        let Found { kind, length, consumed } = self.find_message()?;
+        let (length, consumed) = (length as usize, consumed as usize);
         let lease = self.state.borrow_mut().input.take(consumed, consumed - length..consumed);
         Some(Message::new(kind, lease.into()))
     }
 
-    /// Its kind, the bytes of its payload, and those that are done with once it is: the payload is at their end.
     #[inline(never)]
-    fn find_message(&self) -> Option<(Kind, usize, usize)> {
+    fn find_message(&self) -> Option<Found> {
         let state = &mut *self.state.borrow_mut();
         let Whole { kind, payload, consumed } = state.find_message(&self.options, milliseconds(self.core()))?;
         if !state.is_attended {
             state.nudge();
         }
-        Some((kind, payload.len(), consumed))
+        Some(Found { kind, length: payload.len() as u32, consumed: consumed as u32 })
     }
 
     /// The next message. `None` after the closing handshake, or after the error that ended it was told.

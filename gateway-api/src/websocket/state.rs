@@ -370,12 +370,8 @@ impl State {
     }
 
     /// A buffer to write to.
-    #[inline]
     pub(crate) fn tail(&mut self, core: &Core) -> &mut Vec<u8> {
-        if self.out.capacity() == 0 && self.out.is_empty() {
-            self.out = core.handle().take_send_buf();
-        }
-        self.out.tail()
+        tail(&mut self.out, core)
     }
 
     /// The usual case by itself: a message that is short, plain and with nothing to choose. False, and nothing is done,
@@ -397,8 +393,7 @@ impl State {
         if !is_plain || payload.len() > COPIED_BYTES_MAX {
             return Ok(false);
         }
-        self.tail(core);
-        self.machine.send_message(self.out.tail(), outgoing.kind, payload).map_err(misused)?;
+        self.machine.send_message(tail(&mut self.out, core), outgoing.kind, payload).map_err(misused)?;
         Ok(true)
     }
 
@@ -546,6 +541,15 @@ impl State {
             rare.queue.clear();
         }
     }
+}
+
+/// A buffer to write to: the end of `out`, which gets memory of the core's if it has none.
+#[inline]
+fn tail<'a>(out: &'a mut SendBuf, core: &Core) -> &'a mut Vec<u8> {
+    if out.capacity() == 0 && out.is_empty() {
+        *out = core.handle().take_send_buf();
+    }
+    out.tail()
 }
 
 /// What a machine's refusal means for the caller.

@@ -110,13 +110,7 @@ const fn doubled(key: [u8; 4]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::{WIDE_BYTES_MIN, xor, xor_is_ascii, xor_scalar, xor_words, xor_words_is_ascii};
-
-    /// The lengths up to the wide threshold, two blocks and one byte more; for Miri those around the borders of words and
-    /// blocks.
-    fn lengths() -> impl Iterator<Item = usize> {
-        (0..=WIDE_BYTES_MIN.max(2 * 128) + 1)
-            .filter(|length| !cfg!(miri) || [0, 1, 7, 8, 9, 63, 64, 65, 72, 128, 257].contains(length))
-    }
+    use crate::scan::tests::places_until;
 
     /// Alignment × rotation of the key × length up to the wide threshold, two blocks and one byte more.
     #[test]
@@ -127,7 +121,7 @@ mod tests {
             for turn in (0..4).step_by(if cfg!(miri) { 3 } else { 1 }) {
                 let mut key = key;
                 key.rotate_left(turn);
-                for length in lengths() {
+                for length in places_until(WIDE_BYTES_MIN.max(2 * 128) + 1) {
                     let plain = &source[align..align + length];
                     let mut expected = plain.to_vec();
                     let ascii = xor_scalar(&mut expected, key);
@@ -153,11 +147,11 @@ mod tests {
     /// One byte above 0x7f at any place of any length is seen.
     #[test]
     fn no_high_bit_is_missed() {
-        for length in lengths().skip(1) {
+        for length in places_until(2 * 128 + 1).into_iter().skip(1) {
             let key = [1, 2, 3, 4];
             let mut bytes = vec![0_u8; length];
             assert!(xor_is_ascii(&mut bytes, key));
-            for place in (0..length).filter(|&place| !cfg!(miri) || place % 64 < 2 || place + 1 == length) {
+            for place in places_until(length - 1) {
                 let mut bytes = vec![b'a'; length];
                 bytes[place] = 0x80;
                 assert!(!xor_is_ascii(&mut bytes, key), "length {length} place {place}");

@@ -4,7 +4,11 @@ use crate::websocket::close::CloseCode;
 
 /// The peer broke the protocol or a limit. The machine has stopped: it says the close code by
 /// [`poll_output`](crate::websocket::connection::Connection::poll_output) and then the transport is to be closed.
+///
+/// It takes a word, as does an error that carries it: where a result may be a message or a byte, the message would be moved
+/// in parts that begin behind that byte, and the processor waits for each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[repr(u64)]
 pub enum Fault {
     /// A client's frame without mask, or a server's with one (section 5.1).
     Mask,

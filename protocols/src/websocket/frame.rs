@@ -214,8 +214,9 @@ mod tests {
     /// W-01, W-02, W-03: all values of the first two bytes, against the rules told in another form.
     #[test]
     fn w_01_02_03_first_two_bytes() {
-        for first in 0..=255_u8 {
-            for second in 0..=255_u8 {
+        let step = if cfg!(miri) { 13 } else { 1 };
+        for first in (0..=255_u8).step_by(step) {
+            for second in (0..=255_u8).step_by(step) {
                 for state in 0..4 {
                     let ready = Expectation { masked: true, compression: state & 1 != 0, unfinished: state & 2 != 0 };
                     let data = matches!(first & 15, 1 | 2);

@@ -47,13 +47,14 @@ impl Mask {
 #[cfg(test)]
 mod tests {
     use super::Mask;
+    use crate::scan::tests::places_until;
 
     #[test]
     fn pieces_make_the_whole() {
         let whole: Vec<u8> = (0..200).collect();
         let mut expected = whole.clone();
         Mask::new([9, 8, 7, 6]).apply(&mut expected);
-        for cut in 0..=whole.len() {
+        for cut in places_until(whole.len()) {
             let mut bytes = whole.clone();
             let mut mask = Mask::new([9, 8, 7, 6]);
             mask.apply(&mut bytes[..cut]);

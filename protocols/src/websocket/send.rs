@@ -216,9 +216,20 @@ impl Connection {
 
     #[inline]
     fn write_plain(&mut self, out: &mut Vec<u8>, opcode: Opcode, last: bool, payload: &[u8]) {
-        let mask = self.keys.as_mut().map(|keys| keys());
         out.reserve(payload.len() + HEADER_BYTES_MAX);
-        Header { last, compressed: false, opcode, mask, length: payload.len() as u64 }.encode(out);
+        let header = Header { last, compressed: false, opcode, mask: None, length: payload.len() as u64 };
+        if self.keys.is_some() {
+            return self.write_masked(out, header, payload);
+        }
+        header.encode(out);
+        out.extend_from_slice(payload);
+    }
+
+    /// The same in the client role.
+    #[inline(never)]
+    fn write_masked(&mut self, out: &mut Vec<u8>, header: Header, payload: &[u8]) {
+        let mask = self.keys.as_mut().map(|keys| keys());
+        Header { mask, ..header }.encode(out);
         let start = out.len();
         out.extend_from_slice(payload);
         if let Some(key) = mask {

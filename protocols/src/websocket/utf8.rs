@@ -84,7 +84,12 @@ impl Validator {
         }
         let (whole, cut) = bytes.split_at(last_boundary(bytes));
         // `basic` does not say where the bad byte stands, and nobody asks.
+        #[cfg(not(all(miri, target_feature = "avx2")))]
         simdutf8::basic::from_utf8(whole).map_err(|_| NotUtf8)?;
+        // With AVX2 its version 0.1.5 reckons an address beyond the bytes, to be fetched in advance (mended by its pull
+        // request 120). Nothing is read there, but Miri goes no further.
+        #[cfg(all(miri, target_feature = "avx2"))]
+        std::str::from_utf8(whole).map_err(|_| NotUtf8)?;
         self.begin(cut)
     }
 
@@ -94,8 +99,10 @@ impl Validator {
     /// As [`Validator::feed`].
     #[inline]
     pub fn feed_masked(&mut self, bytes: &mut [u8], mask: &mut Mask) -> Result<(), NotUtf8> {
-        let kernel = if bytes.len() < BYTES_MIN { None } else { Kernel::best() };
-        self.feed_masked_by(kernel, bytes, mask)
+        if bytes.len() >= BYTES_MIN {
+            return self.feed_masked_by(Kernel::best(), bytes, mask);
+        }
+        self.feed_masked_block(bytes, mask)
     }
 
     /// Does what [`Validator::feed_masked`] does, by that kernel, or by two looks at every block. Of use for comparing
@@ -106,10 +113,7 @@ impl Validator {
     pub fn feed_masked_by(&mut self, kernel: Option<Kernel>, bytes: &mut [u8], mask: &mut Mask) -> Result<(), NotUtf8> {
         // A character may have begun before a piece that is shorter than one.
         let Some(kernel) = kernel.filter(|_| bytes.len() >= 3) else {
-            return bytes.chunks_mut(BLOCK_BYTES).try_for_each(|block| match mask.apply_is_ascii(block) {
-                true => self.feed_ascii(block),
-                false => self.feed_any(block),
-            });
+            return bytes.chunks_mut(BLOCK_BYTES).try_for_each(|block| self.feed_masked_block(block, mask));
         };
         let mut before = [0; 4];
         let carried = usize::from(self.carried);
@@ -118,6 +122,15 @@ impl Validator {
             return Err(NotUtf8);
         }
         self.begin(&bytes[last_boundary(bytes)..])
+    }
+
+    /// By two looks at the bytes, the second only where the first has seen more than ASCII.
+    #[inline]
+    fn feed_masked_block(&mut self, block: &mut [u8], mask: &mut Mask) -> Result<(), NotUtf8> {
+        match mask.apply_is_ascii(block) {
+            true => self.feed_ascii(block),
+            false => self.feed_any(block),
+        }
     }
 
     /// Keeps the beginning of a character, if there is one.
@@ -165,6 +178,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{NotUtf8, Validator};
+    use crate::scan::tests::places_until;
     use crate::scan::utf8::Kernel;
     use crate::websocket::mask::Mask;
 
@@ -212,7 +226,7 @@ mod tests {
     #[test]
     fn w_10_borders_of_four_bytes() {
         let borders = [0x00, 0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc2, 0xe0, 0xed, 0xf0, 0xf4, 0xff];
-        let step = if cfg!(miri) { 5 } else { 1 };
+        let step = if cfg!(miri) { 9 } else { 1 };
         for lead in (0xc0..=0xff_u8).step_by(step) {
             for second in borders.into_iter().step_by(step) {
                 for third in borders.into_iter().step_by(step) {
@@ -267,14 +281,13 @@ mod tests {
     #[test]
     fn w_10_masked_every_cut_and_every_place() {
         let whole = text(400);
-        // For Miri, which needs hours for all: the borders of vectors and steps.
-        let is_chosen = |place: &usize| !cfg!(miri) || [0, 1, 31, 32, 63, 64, 127, 255, 256, 399, 400].contains(place);
-        for cut in (0..=whole.len()).filter(is_chosen) {
+        let step = if cfg!(miri) { 3 } else { 1 };
+        for cut in places_until(whole.len()).into_iter().step_by(step) {
             masked_as_told(&whole, &[cut]);
             masked_as_told(&whole[..cut], &[]);
             masked_as_told(&[b"a".repeat(cut), whole.clone()].concat(), &[]);
         }
-        for place in (0..whole.len()).filter(is_chosen) {
+        for place in places_until(whole.len() - 1).into_iter().step_by(step) {
             let wrongs = [0x00, 0x41, 0x80, 0xbf, 0xc0, 0xc3, 0xe2, 0xed, 0xf0, 0xf4, 0xff];
             for wrong in wrongs.into_iter().step_by(if cfg!(miri) { 5 } else { 1 }) {
                 let mut bytes = whole.clone();
@@ -285,16 +298,9 @@ mod tests {
         }
     }
 
-    /// Miri lets nobody at the file in which failures would be kept.
-    fn config() -> ProptestConfig {
-        let whole = ProptestConfig::default();
-        if cfg!(miri) { ProptestConfig { cases: 2, failure_persistence: None, ..whole } } else { whole }
-    }
-
     proptest! {
-        #![proptest_config(config())]
-
         #[test]
+        #[cfg_attr(miri, ignore = "to make up the texts alone takes minutes")]
         fn w_10_masked_as_std_says(
             parts in prop::collection::vec(prop_oneof![
                 20 => any::<char>().prop_map(String::from).prop_map(String::into_bytes),

@@ -200,9 +200,11 @@ pub(crate) fn every_split(input: &[u8], limits: &Limits, check: impl Fn(&str)) {
         let other = outcome(pieces, limits);
         assert_eq!((&other.0, &other.1), (&whole, &out), "{how}: {}", input.escape_ascii());
     };
-    same(&mut input.chunks(1), "byte by byte");
+    if !cfg!(miri) {
+        same(&mut input.chunks(1), "byte by byte");
+    }
     same(&mut input.chunks(3), "in threes");
-    for cut in (0..=input.len()).step_by(if cfg!(miri) { 17 } else { 1 }) {
+    for cut in (0..=input.len()).step_by(if cfg!(miri) { 37 } else { 1 }) {
         let (first, second) = input.split_at(cut);
         same(&mut [first, second].into_iter(), &format!("cut at {cut}"));
     }

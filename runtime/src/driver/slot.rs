@@ -348,6 +348,7 @@ impl Sockets {
 #[cfg(test)]
 mod tests {
     #[test]
+    #[cfg_attr(miri, ignore = "errors of rustix are larger where it goes through the C library")]
     fn an_idle_socket_is_small() {
         assert_eq!(size_of::<super::Slot>(), 96);
     }

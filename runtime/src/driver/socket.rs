@@ -47,9 +47,11 @@ pub(crate) fn listen(address: &Address) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// A socket file whose server is gone refuses connections; any other file gives another error.
+/// A socket file whose server is gone refuses connections; any other file gives another error. One whose server does not
+/// accept in time (EAGAIN) is not waited for.
 fn is_abandoned(name: &SocketAddrUnix) -> bool {
-    let probe = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let probe = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
     probe.is_ok_and(|probe| rustix::net::connect(&probe, name) == Err(Errno::CONNREFUSED))
 }
 

@@ -243,3 +243,59 @@ impl<T> fmt::Debug for Offloaded<T> {
         f.debug_tuple("Offloaded").field(&state).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        task::Wake,
+        thread,
+    };
+
+    use super::*;
+
+    /// What a thread of the crew does with one job, and the asker meanwhile, in whatever order the two come.
+    fn cross(asker: impl FnOnce(Offloaded<Box<usize>>)) {
+        struct Empty;
+        impl Queue for Empty {
+            fn remove(&self, _job: *const ()) {}
+        }
+        let slot = Slot::new(Box::new(|| Box::new(7_usize)));
+        let job: Arc<dyn Runnable> = slot.clone();
+        let crew = thread::spawn(move || job.run());
+        asker(Offloaded::new(slot, Arc::new(Empty)));
+        crew.join().unwrap();
+    }
+
+    #[test]
+    fn the_asker_is_woken_unless_it_finds_the_answer() {
+        #[derive(Default)]
+        struct Woken(AtomicUsize);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        cross(|answer| {
+            let (mut answer, woken) = (Box::pin(answer), Arc::new(Woken::default()));
+            let waker = Waker::from(woken.clone());
+            let mut poll = || answer.as_mut().poll(&mut Context::from_waker(&waker));
+            let mut answered = poll();
+            if answered.is_pending() {
+                while woken.0.load(Ordering::Relaxed) == 0 {
+                    thread::yield_now();
+                }
+                answered = poll();
+            }
+            assert!(matches!(answered, Poll::Ready(Ok(seven)) if *seven == 7));
+        });
+    }
+
+    #[test]
+    fn an_answer_may_be_forgotten_at_any_moment() {
+        cross(drop);
+        cross(|mut answer| {
+            let _ = Pin::new(&mut answer).poll(&mut Context::from_waker(Waker::noop()));
+        });
+    }
+}

@@ -239,7 +239,8 @@ impl Driver {
     }
 
     fn cancel_all(&mut self, core: &Core) {
-        if self.live > 0 {
+        // (A WebSocket counts its own end, and a stream that only threads keep has been counted.)
+        if self.streams.iter().flatten().any(|live| !live.is_over && !live.is_tunnel()) {
             core.shared.counters.disconnects.up();
         }
         let streams = std::mem::take(&mut self.streams).into_iter().enumerate();

@@ -101,7 +101,8 @@ impl Driver {
                 link.core.shared.heads.borrow_mut().recycle(head);
             }
             Event::Reset { stream, by_peer, .. } => {
-                if by_peer {
+                // (A WebSocket counts the end of its own.)
+                if by_peer && !self.live(stream).is_some_and(|live| live.is_tunnel()) {
                     link.core.shared.counters.disconnects.up();
                 }
                 self.end(&link.core, stream, BodyError::Disconnected);

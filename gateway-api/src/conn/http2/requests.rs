@@ -253,12 +253,14 @@ impl Driver {
                 // Too late when the response has begun: then nobody waits for it.
                 let _ = self.machine.send_interim(self.buf.tail(), *key, StatusCode::CONTINUE, []);
             }
-            // A tunnel may be silent; its own protocol judges that. The client is not judged while nobody reads, nor while it may not send: before it was invited, and when
-            // windows may be shut for want of a reader. They are given back when half of them is free at the latest, so
-            // below that there is room for certain.
+            // A tunnel may be silent; its own protocol judges that. The client is not judged while nobody reads, be it that
+            // too many answers wait, nor while it may not send: before it was invited, and when windows may be shut for
+            // want of a reader. They are given back when half of them is free at the latest, so below that there is room
+            // for certain.
             let unread = inbound.unread(cx) as u64;
             let limits = &config.limits.http2;
-            let may_send = !live.is_tunnel
+            let may_send = !self.is_paused
+                && !live.is_tunnel
                 && !live.expects_continue
                 && !inbound.is_abandoned()
                 && unread * 2 < u64::from(limits.stream_window_bytes)

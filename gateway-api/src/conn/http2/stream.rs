@@ -17,7 +17,7 @@ use crate::{
     error::BodyError,
     handler::ResponseFuture,
     request::{Held, Link, Work},
-    response::ChunkStream,
+    response::{ChunkStream, drop_contained},
     websocket::upgrade::Upgrade,
 };
 use http::HeaderMap;
@@ -86,6 +86,15 @@ impl Transfer {
     }
 }
 
+impl Drop for Live {
+    /// When the connection is cut its handlers are dropped one after the other: one that panics then must not meet the next.
+    fn drop(&mut self) {
+        if self.handler.is_some() {
+            drop_contained(&mut self.handler);
+        }
+    }
+}
+
 impl Live {
     pub(crate) fn new(id: StreamId, is_head: bool) -> Self {
         Self { id, is_head, is_over: false, handler: None, request: None, transfer: None }
@@ -98,6 +107,11 @@ impl Live {
 
     pub(crate) fn transfer(&mut self) -> &mut Transfer {
         self.transfer.get_or_insert_default()
+    }
+
+    /// Whether it is a WebSocket's.
+    pub(crate) fn is_tunnel(&self) -> bool {
+        self.transfer.as_ref().is_some_and(|transfer| transfer.is_tunnel)
     }
 
     /// The body of its request, while it is received.

@@ -257,8 +257,10 @@ mod in_words {
     fn look_up<const ENTRIES: usize>(table: &[u8; ENTRIES], places: __m512i) -> __m512i {
         let mut bytes = [0; WIDTH];
         store(&mut bytes, 0, places);
-        for byte in &mut bytes {
-            *byte = table[*byte as usize % ENTRIES];
+        let mut place = 0;
+        while place < WIDTH {
+            bytes[place] = table[bytes[place] as usize % ENTRIES];
+            place += 1;
         }
         load(&bytes, 0)
     }
