@@ -319,15 +319,19 @@ impl Response {
     /// What the head tells of the length, over every protocol (RFC 9110 section 8.6): that of the body; where that is not
     /// known, the one set as a field; and the same where the body is not sent anyway, and so may not have been made.
     /// There nothing is said rather than a zero that GET would not have.
+    #[inline]
     pub(crate) fn announced_length(&self, is_head: bool) -> Option<u64> {
-        let claimed = || self.field(&header::CONTENT_LENGTH).and_then(parse_content_length);
         match (self.status, self.body.length()) {
             (StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT, _) => None,
-            (StatusCode::NOT_MODIFIED, Some(0)) => claimed().filter(|length| *length > 0),
-            (_, Some(0)) if is_head => claimed().filter(|length| *length > 0),
-            (_, None) => claimed(),
-            (_, known) => known,
+            (_, known @ Some(1..)) => known,
+            (_, Some(_)) if !is_head && self.status != StatusCode::NOT_MODIFIED => Some(0),
+            (_, known) => self.claimed_length().filter(|length| known.is_none() || *length > 0),
         }
+    }
+
+    /// The length set as a field, if it is one.
+    fn claimed_length(&self) -> Option<u64> {
+        self.field(&header::CONTENT_LENGTH).and_then(parse_content_length)
     }
 
     /// With trailers behind a streamed body, where `request.features().trailers` says that they arrive; elsewhere
