@@ -28,7 +28,7 @@ counters! {
     connections_open: "gauge", "Connections open now.";
     connections_refused: "counter", "Connections closed at once because of connections_max.";
     connections_cut: "counter", "Connections cut by the deadline of a drain.";
-    responses_1xx: "counter", "Interim responses sent.";
+    responses_1xx: "counter", "Interim responses sent, and 101, which changes the protocol.";
     responses_2xx: "counter", "Responses with a 2xx status.";
     responses_3xx: "counter", "Responses with a 3xx status.";
     responses_4xx: "counter", "Responses with a 4xx status.";
