@@ -2,7 +2,7 @@
 
 use crate::{
     error::BodyError,
-    stream::{BodySender, Chunk},
+    stream::{BodySender, Chunk, poll_filled},
     websocket::upgrade::Upgrade,
 };
 use bytes::Bytes;
@@ -408,10 +408,10 @@ where
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Option<Self::Item>> {
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
-        inner
-            .as_mut()
-            .poll_next(cx)
-            .map(|next| next.map(|piece| piece.map(Into::into).map_err(|_| BodyError::Disconnected)))
+        poll_filled(cx, |cx| {
+            let next = inner.as_mut().poll_next(cx);
+            next.map(|next| next.map(|piece| piece.map(Into::into).map_err(|_| BodyError::Disconnected)))
+        })
     }
 }
 

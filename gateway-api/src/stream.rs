@@ -60,6 +60,30 @@ impl Chunk {
             Content::Trailers { .. } => 0,
         }
     }
+
+    /// Whether nothing goes out for it.
+    fn is_nothing(&self) -> bool {
+        matches!(&self.content, Content::Data(piece) if piece.as_slice().is_empty())
+    }
+}
+
+/// Pieces without a byte that a body may give before others have their turn.
+const EMPTY_PIECES_MAX: usize = 32;
+
+/// Asks a body of foreign making for its next piece that holds something. One that gives nothing for ever would keep the
+/// core: no bytes, no full buffer.
+pub(crate) fn poll_filled(
+    cx: &mut Context<'_>,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Chunk, BodyError>>>,
+) -> Poll<Option<Result<Chunk, BodyError>>> {
+    for _ in 0..EMPTY_PIECES_MAX {
+        match poll(cx) {
+            Poll::Ready(Some(Ok(chunk))) if chunk.is_nothing() => {}
+            next => return next,
+        }
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }
 
 impl From<Bytes> for Chunk {
@@ -159,7 +183,8 @@ impl BodySender {
 
     fn put(&self, chunk: Chunk) {
         let mut shared = self.shared.borrow_mut();
-        if shared.receiver_gone {
+        // What holds nothing would take a place, and none of the room that bounds the places.
+        if shared.receiver_gone || chunk.is_nothing() {
             return;
         }
         shared.queued += chunk.len();

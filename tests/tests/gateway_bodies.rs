@@ -88,6 +88,28 @@ impl futures_core::Stream for Pieces {
     }
 }
 
+/// Gives `a`, nothing, `b`, nothing...; or nothing for ever.
+struct Hollow {
+    pieces: usize,
+    is_endless: bool,
+}
+
+impl futures_core::Stream for Hollow {
+    type Item = Result<Chunk, BodyError>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        self.pieces += 1;
+        std::task::Poll::Ready(match self.pieces {
+            pieces if self.is_endless || pieces % 2 == 0 => Some(Ok("".into())),
+            1..8 => Some(Ok("piece".into())),
+            _ => None,
+        })
+    }
+}
+
 fn bytes(request: &Request) -> usize {
     request.query_value("bytes").expect("a number").parse().expect("a number")
 }
@@ -107,6 +129,8 @@ fn app(_: &Core) -> App {
         .route("/broken", broken)
         .route("/length", wrong_length)
         .route("/pieces", |request: &Request| Response::stream(Pieces(bytes(request) / 10_000)))
+        .route("/hollow", |_: &Request| Response::stream(Hollow { pieces: 0, is_endless: false }))
+        .route("/nothing", |_: &Request| Response::stream(Hollow { pieces: 0, is_endless: true }))
         .route("/writer", |request: &Request| {
             let pieces = bytes(request) / 1000;
             Response::writer(move |out| (0..pieces).try_for_each(|_| out.write_all(&[b'w'; 1000])))
@@ -270,6 +294,21 @@ fn streams_and_writers_go_out_whole_also_to_a_slow_reader() {
                 assert_eq!((head.status, head.body.len()), (200, 0), "{protocol}");
                 assert_eq!(client.get("/after").text(), "after", "{protocol}: HEAD {target} sends no body");
             }
+        }
+    });
+}
+
+#[test]
+fn pieces_that_hold_nothing_end_no_body_and_keep_no_core() {
+    on_every_driver(app, |server| {
+        let (mut first, mut second) = (server.connect(), server.connect_http2());
+        // A simulated clock stands still while somebody is at work.
+        if !server.is_sim() {
+            first.begin("/nothing");
+            second.begin("/nothing");
+        }
+        for (protocol, mut client) in server.tongues() {
+            assert_eq!(client.get("/hollow").text(), "piece".repeat(4), "{protocol}");
         }
     });
 }

@@ -6,7 +6,7 @@ use crate::{
     handler::{Handler, IntoHandler, Kind, ResponseFuture},
     request::Request,
     response::{Payload, Response, drop_contained},
-    stream::Chunk,
+    stream::{Chunk, poll_filled},
     tower::{
         origin::{self, Origin},
         request_body::RequestBody,
@@ -315,7 +315,7 @@ impl<B: Body> Stream for Frames<B> {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match self.first.take() {
             Some(first) => Poll::Ready(Some(Ok(first))),
-            None => self.poll_frame(cx),
+            None => poll_filled(cx, |cx| self.poll_frame(cx)),
         }
     }
 }
