@@ -259,3 +259,6 @@ pub use crate::{
 
 /// What the gateway is configured with, from below: where to listen, on which cores, with which driver.
 pub use ringgate_runtime::{driver::DriverChoice, net::Address, sys::placement::Placement};
+
+/// The executors below, for whoever makes their own: a [`Site`] on a core that somebody else's loop drives.
+pub use ringgate_runtime as runtime;

@@ -71,43 +71,32 @@ async fn wrong_length(request: Request) -> Response {
     response.length(length)
 }
 
-struct Pieces(usize);
+/// A body of what a closure gives.
+struct Made<F>(F);
 
-impl futures_core::Stream for Pieces {
+impl<F: FnMut() -> Option<Chunk> + Unpin> futures_core::Stream for Made<F> {
     type Item = Result<Chunk, BodyError>;
 
     fn poll_next(
         mut self: std::pin::Pin<&mut Self>,
         _: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Self::Item>> {
-        if self.0 == 0 {
-            return std::task::Poll::Ready(None);
-        }
-        self.0 -= 1;
-        std::task::Poll::Ready(Some(Ok(vec![b'p'; 10_000].into())))
+        std::task::Poll::Ready((self.0)().map(Ok))
     }
 }
 
-/// Gives `a`, nothing, `b`, nothing...; or nothing for ever.
-struct Hollow {
-    pieces: usize,
-    is_endless: bool,
+fn pieces(request: &Request) -> Response {
+    let mut left = bytes(request) / 10_000;
+    Response::stream(Made(move || {
+        left = left.checked_sub(1)?;
+        Some(vec![b'p'; 10_000].into())
+    }))
 }
 
-impl futures_core::Stream for Hollow {
-    type Item = Result<Chunk, BodyError>;
-
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        self.pieces += 1;
-        std::task::Poll::Ready(match self.pieces {
-            pieces if self.is_endless || pieces % 2 == 0 => Some(Ok("".into())),
-            1..8 => Some(Ok("piece".into())),
-            _ => None,
-        })
-    }
+/// Half of its pieces hold nothing.
+fn hollow(_: &Request) -> Response {
+    let mut pieces = ["piece", "", "piece", "", "", "piece", "piece", ""].into_iter();
+    Response::stream(Made(move || pieces.next().map(Chunk::from)))
 }
 
 fn bytes(request: &Request) -> usize {
@@ -128,9 +117,9 @@ fn app(_: &Core) -> App {
         .route("/ignored-blocking", post(|_: blocking::Request| "ignored"))
         .route("/broken", broken)
         .route("/length", wrong_length)
-        .route("/pieces", |request: &Request| Response::stream(Pieces(bytes(request) / 10_000)))
-        .route("/hollow", |_: &Request| Response::stream(Hollow { pieces: 0, is_endless: false }))
-        .route("/nothing", |_: &Request| Response::stream(Hollow { pieces: 0, is_endless: true }))
+        .route("/pieces", pieces)
+        .route("/hollow", hollow)
+        .route("/nothing", |_: &Request| Response::stream(Made(|| Some("".into()))))
         .route("/writer", |request: &Request| {
             let pieces = bytes(request) / 1000;
             Response::writer(move |out| (0..pieces).try_for_each(|_| out.write_all(&[b'w'; 1000])))
