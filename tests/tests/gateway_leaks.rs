@@ -28,6 +28,9 @@ static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 /// by each of them, is more.
 const TIMES: usize = 200;
 const BYTES_MAX: usize = 12 * TIMES;
+/// Times that it is tried again while memory grows: a pool grows whenever more clients meet than ever before, which is a
+/// matter of luck and comes to an end; a leak grows each time.
+const TRIES: usize = 12;
 
 fn held() -> usize {
     let stats = COUNTED.stats();
@@ -180,7 +183,7 @@ fn settled(server: &Server) -> usize {
 fn growth(server: &Server, mut exchanges: impl FnMut(&Server, usize)) -> usize {
     exchanges(server, TIMES / 4);
     let mut least = usize::MAX;
-    for _ in 0..3 {
+    for _ in 0..TRIES {
         let before = settled(server);
         exchanges(server, TIMES);
         least = least.min(settled(server).saturating_sub(before));
