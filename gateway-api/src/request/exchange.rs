@@ -77,8 +77,8 @@ impl Request {
 
     /// Sends the client what it will ask for next: the response to `GET path`, made by this application's own handler.
     /// HTTP/2 alone has this, few clients still allow it, and it is off unless `Limits::http2.push` is set; otherwise the
-    /// client is told with an early hint
-    /// (`Link: <path>; rel=preload; as=style`, what it is as by its extension) to fetch it. The answer says which.
+    /// client is told with an early hint to fetch it (`Link: <path>; rel=preload; as=style`, what it is used as by its
+    /// extension). The answer says which.
     ///
     /// To be called before the response that refers to the resource. `path` is a path with an optional query.
     ///
