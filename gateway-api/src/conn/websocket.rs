@@ -7,7 +7,7 @@ use crate::{
         wire::{Gone, Wire},
     },
     websocket::{
-        CloseCode, SocketError,
+        CloseCode, QueuePolicy, SocketError,
         socket::{Socket, milliseconds},
         state::{End, State, remember},
         upgrade::{Conversation, Upgrade},
@@ -103,6 +103,10 @@ impl Driver {
             && !std::mem::replace(&mut self.socket.state.borrow_mut().is_draining, true)
         {
             let _ = self.socket.close(Some(CloseCode::GOING_AWAY), "");
+        }
+        if self.socket.options.policy != QueuePolicy::Wait && self.socket.state.borrow().is_blocked {
+            // Whether the peer is slow is not to be judged by what was so before.
+            self.flush(wire, cx);
         }
         let mut is_tired = true;
         // Whoever has woken us may have meant the handler.
@@ -216,8 +220,8 @@ impl Driver {
         // Also when nothing is in flight: a send that nobody waited for may have failed.
         match wire.stream.poll_sent(cx) {
             Poll::Pending => {
-                if !state.is_blocked {
-                    state.is_blocked = true;
+                if !std::mem::replace(&mut state.is_blocked, true) {
+                    state.blocked_in = core.handle().turn();
                     self.send_deadline = wire.send_allowance(state.queued());
                 }
                 return false;

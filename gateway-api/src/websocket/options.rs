@@ -33,7 +33,9 @@ impl Origins {
     }
 }
 
-/// What happens when a socket's outgoing queue is full, because its peer reads slower than we write.
+/// What happens when a socket's outgoing queue is full, because its peer reads slower than we write. What one turn alone
+/// has filled it with, before anything could leave, is not the peer's doing: `send` waits for the next turn, and so does
+/// whoever publishes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QueuePolicy {
@@ -41,8 +43,10 @@ pub enum QueuePolicy {
     #[default]
     Wait,
     /// The oldest messages that wait are dropped for the new one: for values of which only the latest counts. Counted.
+    /// A message in fragments is not dropped, and waits.
     DropOldest,
-    /// The socket is closed with 1008, and cut if the peer does not take that either. Counted.
+    /// The socket is closed with 1008, and cut if the peer does not take that either. Counted. A message in fragments
+    /// waits.
     Close,
 }
 

@@ -40,6 +40,15 @@ struct Found {
     consumed: u32,
 }
 
+/// What became of a broadcast message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Delivery {
+    Refused,
+    Taken,
+    /// The same, and the queue is full of what could not leave yet, since the turn is not over.
+    TakenAndFull,
+}
+
 /// The machine's time.
 pub(crate) fn milliseconds(core: &Core) -> u64 {
     core.handle().now().as_nanos() / 1_000_000
@@ -144,17 +153,21 @@ impl Socket {
         self.poll_room_made(state, cx)
     }
 
-    /// The queue is full.
+    /// The queue is full. What this turn alone has filled leaves with it: that is no slow peer.
     fn poll_room_made(&self, state: &mut State, cx: &Context<'_>) -> Poll<Result<(), SocketError>> {
         match self.options.policy {
-            QueuePolicy::DropOldest if !state.is_fragmenting && self.make_room(state) => Poll::Ready(Ok(())),
-            QueuePolicy::Close => Poll::Ready(Err(self.close_slow(state))),
-            _ => {
-                state.remember_sender(cx);
-                state.nudge();
-                Poll::Pending
+            QueuePolicy::DropOldest | QueuePolicy::Close if state.is_fragmenting => {}
+            QueuePolicy::DropOldest if state.is_slow(self.core()) => {
+                self.make_room(state);
+                return Poll::Ready(Ok(()));
             }
+            QueuePolicy::Close if state.is_slow(self.core()) => return Poll::Ready(Err(self.close_slow(state))),
+            QueuePolicy::DropOldest | QueuePolicy::Close => self.core().handle().wake_after_turn(cx.waker()),
+            QueuePolicy::Wait => {}
         }
+        state.remember_sender(cx);
+        state.nudge();
+        Poll::Pending
     }
 
     /// Writes a message once there is room. It is taken then.
@@ -176,10 +189,10 @@ impl Socket {
         Poll::Ready(message.take().map_or(Ok(()), |message| self.write_in(state, message)))
     }
 
-    fn make_room(&self, state: &mut State) -> bool {
+    /// Drops what is older than the message to come, which then always has a place behind what is on its way.
+    fn make_room(&self, state: &mut State) {
         let dropped = state.drop_oldest(self.options.queue_bytes_max);
         (0..dropped).for_each(|_| self.core().shared.counters.websocket_messages_dropped.up());
-        state.queued() < self.options.queue_bytes_max
     }
 
     fn close_slow(&self, state: &mut State) -> SocketError {
@@ -211,28 +224,31 @@ impl Socket {
         state.nudge();
     }
 
-    /// Writes a broadcast message as the policy has it. Tells whether it did.
-    pub(crate) fn deliver(&self, prepared: &Prepared) -> bool {
-        {
-            let state = &mut *self.state.borrow_mut();
-            if state.sendable().is_err() {
-                return false;
-            }
-            if state.queued() >= self.options.queue_bytes_max {
-                match self.options.policy {
-                    QueuePolicy::DropOldest if self.make_room(state) => {}
-                    QueuePolicy::Close => {
-                        self.close_slow(state);
-                        return false;
-                    }
-                    _ => {
-                        self.core().shared.counters.websocket_messages_dropped.up();
-                        return false;
-                    }
+    /// Writes a broadcast message as the policy has it.
+    pub(crate) fn deliver(&self, prepared: &Prepared) -> Delivery {
+        let state = &mut *self.state.borrow_mut();
+        let is_full = |state: &State| state.queued() >= self.options.queue_bytes_max;
+        if state.sendable().is_err() {
+            return Delivery::Refused;
+        }
+        if is_full(state) {
+            match self.options.policy {
+                QueuePolicy::DropOldest => self.make_room(state),
+                QueuePolicy::Close if state.is_slow(self.core()) => {
+                    self.close_slow(state);
+                    return Delivery::Refused;
+                }
+                QueuePolicy::Wait | QueuePolicy::Close => {
+                    self.core().shared.counters.websocket_messages_dropped.up();
+                    return Delivery::Refused;
                 }
             }
         }
-        self.write(prepared.into()).is_ok()
+        match self.write_in(state, prepared.into()) {
+            Ok(()) if is_full(state) && !state.is_slow(self.core()) => Delivery::TakenAndFull,
+            Ok(()) => Delivery::Taken,
+            Err(_) => Delivery::Refused,
+        }
     }
 
     /// Begins a message that is sent in fragments.

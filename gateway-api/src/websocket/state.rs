@@ -81,6 +81,8 @@ pub(crate) struct State {
     pub(crate) is_attended: bool,
     /// The wire has not taken what came before.
     pub(crate) is_blocked: bool,
+    /// In which turn that was first so.
+    pub(crate) blocked_in: u64,
     /// A message is being sent in fragments.
     pub(crate) is_fragmenting: bool,
     /// The transport is gone.
@@ -134,6 +136,7 @@ impl State {
             senders: 1,
             is_attended: false,
             is_blocked: false,
+            blocked_in: 0,
             is_fragmenting: false,
             is_gone: false,
             is_faulty: false,
@@ -357,6 +360,11 @@ impl State {
         self.out.len() + self.rare.as_ref().map_or(0, |rare| rare.queue_bytes)
     }
 
+    /// The peer takes less than we write: there is more for the wire, and it is not only this turn's.
+    pub(crate) fn is_slow(&self, core: &Core) -> bool {
+        self.is_blocked && self.blocked_in != core.handle().turn()
+    }
+
     /// Why nothing can be sent, if so.
     pub(crate) fn sendable(&self) -> Result<(), SocketError> {
         if self.is_gone {
@@ -405,7 +413,8 @@ impl State {
         options: &Options,
         outgoing: Outgoing<'_>,
     ) -> Result<(), SocketError> {
-        let droppable = options.policy == QueuePolicy::DropOldest && (self.is_blocked || self.has_queue());
+        let droppable = options.policy == QueuePolicy::DropOldest
+            && (self.is_blocked || self.has_queue() || self.queued() >= options.queue_bytes_max);
         let mut compress = outgoing.compressed;
         if droppable && self.machine.parameters().is_some_and(|parameters| !parameters.server_no_context_takeover) {
             // A frame that later ones refer to could not be dropped.

@@ -6,7 +6,7 @@ use crate::{
         hub::Hub,
         object::{Sender, WebSocket},
         outgoing::{Outgoing, Prepared},
-        socket::Socket,
+        socket::{Delivery, Socket},
     },
 };
 use ringgate_runtime::mesh::MeshEnd;
@@ -50,6 +50,13 @@ impl Topics {
         known.insert(name, Rc::downgrade(&inner));
         Topic { inner }
     }
+
+    /// Lets what is in the queues leave.
+    async fn let_go(&self) {
+        if let Some(core) = self.core.upgrade() {
+            core.handle.next_turn().await;
+        }
+    }
 }
 
 impl Hub {
@@ -64,8 +71,8 @@ impl Hub {
                 let Broadcast { topic, message } = *broadcast;
                 let Some(hub) = hub.upgrade() else { return };
                 let inner = hub.topics.known.borrow().get(&topic).and_then(Weak::upgrade);
-                if let Some(inner) = inner {
-                    inner.deliver(&message);
+                if inner.is_some_and(|inner| inner.deliver(&message).is_crowded) {
+                    hub.topics.let_go().await;
                 }
             }
         }
@@ -84,11 +91,23 @@ struct Members {
     free: Vec<usize>,
 }
 
+/// What became of a message on this core.
+struct Delivered {
+    /// Sockets that took it.
+    taken: usize,
+    /// There are queues that a next message would find full, only because the turn is not over.
+    is_crowded: bool,
+}
+
 impl Inner {
-    /// Answers how many sockets took it.
-    fn deliver(&self, prepared: &Prepared) -> usize {
-        let members = self.members.borrow();
-        members.places.iter().flatten().filter(|socket| socket.deliver(prepared)).count()
+    fn deliver(&self, prepared: &Prepared) -> Delivered {
+        let mut delivered = Delivered { taken: 0, is_crowded: false };
+        for socket in self.members.borrow().places.iter().flatten() {
+            let delivery = socket.deliver(prepared);
+            delivered.taken += usize::from(delivery != Delivery::Refused);
+            delivered.is_crowded |= delivery == Delivery::TakenAndFull;
+        }
+        delivered
     }
 }
 
@@ -170,22 +189,27 @@ impl Topic {
     }
 
     /// Publishes a message to all subscribers of all cores. Those of this core have it, or have been treated as their
-    /// policy says, before anything is waited for; it waits only while the way to another core is full. Answers how
-    /// many sockets of this core took it.
+    /// policy says, before anything is waited for; it waits while the way to another core is full, and for the next turn
+    /// where a queue is full only because nothing could leave it in this one. Answers how many sockets of this core took
+    /// it.
     ///
-    /// Dropped while it waits, some of the other cores do not hear the message.
+    /// Dropped while it waits, some of the other cores may not hear the message.
     pub async fn publish(&self, message: impl Into<Outgoing<'_>>) -> usize {
         let prepared = Prepared::from(message.into());
-        let taken = self.inner.deliver(&prepared);
+        let Delivered { taken, is_crowded } = self.inner.deliver(&prepared);
         let mesh = self.inner.hub.topics.mesh.borrow().clone();
         if let Some(shared) = self.inner.hub.topics.core.upgrade() {
             shared.counters.websocket_broadcasts.up();
         }
-        let Some(mesh) = mesh.filter(|mesh| mesh.cores() > 1) else { return taken };
-        for core in (0..mesh.cores()).filter(|core| *core != mesh.core()) {
-            let broadcast = Box::new(Broadcast { topic: self.inner.name.clone(), message: prepared.clone() });
-            // A core that is gone has no subscribers.
-            let _ = mesh.send(core, broadcast).await;
+        if let Some(mesh) = mesh {
+            for core in (0..mesh.cores()).filter(|core| *core != mesh.core()) {
+                let broadcast = Box::new(Broadcast { topic: self.inner.name.clone(), message: prepared.clone() });
+                // A core that is gone has no subscribers.
+                let _ = mesh.send(core, broadcast).await;
+            }
+        }
+        if is_crowded {
+            self.inner.hub.topics.let_go().await;
         }
         taken
     }

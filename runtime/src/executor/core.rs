@@ -6,6 +6,7 @@ use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
 use std::time::Duration;
 
 use crate::buffer::ReceivePool;
@@ -88,6 +89,8 @@ pub(crate) struct Core {
     /// Somebody else's loop waits on the readiness descriptor between turns.
     pub(super) foreign: Cell<bool>,
     pub(super) time: Time,
+    /// Who wants to be woken when this turn is over.
+    pub(super) after_turn: RefCell<Vec<Waker>>,
     pub(super) activity: Cell<Option<&'static str>>,
     pub(super) counters: Arc<Counters>,
     pub(super) ticks: TickRate,
@@ -98,6 +101,7 @@ impl Core {
     pub(super) fn is_runnable(&self) -> bool {
         self.tasks.is_runnable()
             || self.tasks.remote().has_tasks()
+            || !self.after_turn.borrow().is_empty()
             || (self.blocking.get() && self.main_woken.load(Ordering::Acquire))
     }
 
@@ -159,6 +163,12 @@ impl Core {
             self.wake.awake();
         }
         runnable
+    }
+
+    /// The turn is over: everything that was said in it has been submitted.
+    pub(super) fn end_turn(&self) {
+        let waiting = std::mem::take(&mut *self.after_turn.borrow_mut());
+        waiting.into_iter().for_each(Waker::wake);
     }
 
     /// Publishes the gauges.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use crate::buffer::SendBuf;
@@ -108,12 +110,53 @@ impl Handle {
         let mut yielded = false;
         std::future::poll_fn(|context| {
             if std::mem::replace(&mut yielded, true) {
-                return std::task::Poll::Ready(());
+                return Poll::Ready(());
             }
             context.waker().wake_by_ref();
-            std::task::Poll::Pending
+            Poll::Pending
         })
         .await;
+    }
+
+    /// The number of this turn. It grows by one with each.
+    #[must_use]
+    pub fn turn(&self) -> u64 {
+        self.core.counters.turns.load(Ordering::Relaxed)
+    }
+
+    /// Done in the next turn: everything that this one sends has been submitted by then, and what that led to at once is
+    /// known. (A task that merely yields may go on within the same turn.)
+    ///
+    /// ```
+    /// # use ringgate_runtime::executor::{Executor, ExecutorConfig};
+    /// # let mut executor = Executor::new(ExecutorConfig::default())?;
+    /// # let handle = executor.handle();
+    /// executor.block_on(async {
+    ///     let turn = handle.turn();
+    ///     handle.next_turn().await;
+    ///     assert_eq!(handle.turn(), turn + 1);
+    /// });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub async fn next_turn(&self) {
+        let turn = self.turn();
+        std::future::poll_fn(|context| match self.turn() == turn {
+            true => {
+                self.wake_after_turn(context.waker());
+                Poll::Pending
+            }
+            false => Poll::Ready(()),
+        })
+        .await;
+    }
+
+    /// Wakes in the next turn: see [`next_turn`](Self::next_turn).
+    pub fn wake_after_turn(&self, waker: &Waker) {
+        let mut waiting = self.core.after_turn.borrow_mut();
+        // Who asks twice mostly does so at once.
+        if !waiting.last().is_some_and(|last| last.will_wake(waker)) {
+            waiting.push(waker.clone());
+        }
     }
 
     /// An empty buffer from this core's pool, to be filled and sent; its memory comes back by itself.

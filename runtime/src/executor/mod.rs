@@ -146,6 +146,7 @@ impl Executor {
             blocking: Cell::new(false),
             foreign: Cell::new(false),
             time,
+            after_turn: RefCell::default(),
             activity: Cell::new(None),
             counters: Arc::new(counters),
             ticks: TickRate::of_process(),
@@ -178,6 +179,7 @@ impl Executor {
         core.wait(timeout)?;
         core.timers.advance(core.time.now());
         core.publish();
+        core.end_turn();
         let runnable = core.is_runnable() || (foreign && core.leave_to_foreign_loop());
         Ok(match (runnable, core.timers.next_deadline()) {
             (true, _) => Turn::Again,
