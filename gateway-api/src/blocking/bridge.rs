@@ -14,6 +14,7 @@ use crate::{
 };
 use ringgate_runtime::offload::{Full, Offloaded};
 use std::{
+    any::Any,
     future::Future,
     panic::resume_unwind,
     pin::Pin,
@@ -51,11 +52,19 @@ pub(crate) fn begin(run: Arc<SocketFn>, mut socket: CoreSocket) -> Result<Conver
     }
 }
 
+/// How the conversation on the thread has ended.
+enum Outcome {
+    Done,
+    Failed,
+    /// To be passed on to who runs conversations on the core, once everything that was said before is out.
+    Panicked(Box<dyn Any + Send>),
+}
+
 struct Bridge {
     socket: CoreSocket,
     hold: Hold,
     job: Offloaded<bool>,
-    outcome: Option<bool>,
+    outcome: Option<Outcome>,
     /// Taken from the line, waits for room on the wire.
     command: Option<Command>,
     /// The thread has the beginning of a message, and not its end.
@@ -77,10 +86,11 @@ impl Bridge {
         if self.outcome.is_none()
             && let Poll::Ready(done) = Pin::new(&mut self.job).poll(cx)
         {
-            match done {
-                Ok(outcome) => self.outcome = Some(outcome),
-                Err(panicked) => resume_unwind(panicked.0),
-            }
+            self.outcome = Some(match done {
+                Ok(false) => Outcome::Done,
+                Ok(true) => Outcome::Failed,
+                Err(panicked) => Outcome::Panicked(panicked.0),
+            });
         }
         let line = self.hold.0.clone();
         // Before anything is looked at: what the thread does from now on calls for another look.
@@ -93,10 +103,15 @@ impl Bridge {
         let state = line.lock();
         let is_drained = self.command.is_none() && state.outbound.is_empty();
         let is_left = state.receiver_gone && state.sender_gone;
-        match self.outcome {
-            Some(true) if is_drained => Poll::Ready(true),
+        drop(state);
+        match &self.outcome {
+            Some(Outcome::Failed) if is_drained => Poll::Ready(true),
             // Halves may live on, on threads of the handler's own.
-            Some(false) if is_drained && is_left => Poll::Ready(false),
+            Some(Outcome::Done) if is_drained && is_left => Poll::Ready(false),
+            Some(Outcome::Panicked(_)) if is_drained => match self.outcome.take() {
+                Some(Outcome::Panicked(panic)) => resume_unwind(panic),
+                _ => Poll::Ready(true),
+            },
             _ => Poll::Pending,
         }
     }

@@ -160,6 +160,13 @@ impl Line {
         Ok(())
     }
 
+    /// Closes with 1011 where an end is dropped by a panic, whatever thread held it.
+    pub(super) fn close_in_panic(&self) {
+        if std::thread::panicking() {
+            let _ = self.close(CloseCode::INTERNAL, "");
+        }
+    }
+
     /// Whether messages can still be sent.
     pub(super) fn is_open(&self) -> bool {
         let state = self.lock();

@@ -296,6 +296,7 @@ impl Iterator for Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
+        self.line.close_in_panic();
         let mut state = self.line.lock();
         state.receiver_gone = true;
         state.inbound.clear();
@@ -394,6 +395,7 @@ impl Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
+        self.line.close_in_panic();
         let mut state = self.line.lock();
         state.sender_gone = true;
         state.wake();

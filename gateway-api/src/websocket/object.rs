@@ -28,8 +28,8 @@ use std::{
 /// or an HTTP/2 stream.
 ///
 /// Pings are answered, silence is pinged and the closing handshake is completed while the handler does something else.
-/// When the object, or the last of its halves, is dropped, the socket closes with 1000; a panic closes with 1011, a
-/// drain of the gateway with 1001. Once the connection is over, a handler that does not notice is dropped after
+/// When the object, or the last of its halves, is dropped, the socket closes with 1000; a panic of whoever holds it or
+/// one of them closes with 1011, a drain of the gateway with 1001. Once the connection is over, a handler that does not notice is dropped after
 /// `close_timeout_ms`.
 ///
 /// ```

@@ -334,8 +334,12 @@ impl Socket {
         state.senders += 1;
     }
 
-    /// An end of the handler's is dropped; with the last one the socket closes.
+    /// An end of the handler's is dropped; with the last one the socket closes, and with any that a panic drops: whatever
+    /// task held it.
     pub(crate) fn leave(&self, receives: bool, sends: bool) {
+        if std::thread::panicking() {
+            let _ = self.close(Some(CloseCode::INTERNAL), "");
+        }
         let state = &mut *self.state.borrow_mut();
         state.receivers -= u8::from(receives);
         state.senders -= u8::from(sends);
