@@ -109,6 +109,68 @@ fn ws_1_w_14_w_16_what_is_refused() {
     }
 }
 
+/// Sections 4.2.1, 4.3 and 9.1: what breaks the grammar of a list is refused; what is merely unknown is not.
+#[test]
+fn ws_1_what_is_offered_has_a_grammar() {
+    let list = "Sec-WebSocket-Protocol: chat, superchat";
+    for protocols in
+        ["", ",", " , ", "a b", "a/b", "a, b c", "\"chat\"", "chat;v=1", "ch\u{e4}t", "a\nSec-WebSocket-Protocol: b c"]
+    {
+        let text = GOOD.replace(list, &format!("Sec-WebSocket-Protocol: {protocols}"));
+        assert_eq!(refusal(&text), Some(Refusal::Malformed), "{protocols}");
+    }
+    for protocols in [
+        "chat",
+        ",chat,,",
+        "chat,chat",
+        "v1.chat+json!#$%&'*^_`|~",
+        "a\nSec-WebSocket-Protocol: b",
+        "\nSec-WebSocket-Protocol: b",
+    ] {
+        let text = GOOD.replace(list, &format!("Sec-WebSocket-Protocol: {protocols}"));
+        assert_eq!(refusal(&text), None, "{protocols}");
+    }
+    for extensions in [
+        "",
+        ",",
+        ";",
+        ";;;",
+        "permessage-deflate;",
+        "permessage-deflate;;x",
+        "permessage-deflate; =10",
+        "permessage deflate",
+        "permessage-deflate; server_max_window_bits=\"10",
+        "permessage-deflate; server_max_window_bits=10\"",
+        "permessage-deflate; server_max_window_bits=\"10\\\"",
+        "permessage-deflate; server_max_window_bits=\"1\"0",
+        "permessage-deflate; x=\"a b\"",
+        "permessage-deflate; x=a=b",
+        "permessage-deflate; x=a b",
+        "permessage-deflate, x=y",
+        "foo; x=\"a, permessage-deflate\"",
+        "permessage-deflate\nSec-WebSocket-Extensions: a b",
+    ] {
+        let text = format!("{GOOD}\nSec-WebSocket-Extensions: {extensions}");
+        assert_eq!(refusal(&text), Some(Refusal::Malformed), "{extensions}");
+        let stream = Head { method: Method::CONNECT, ..head(&text) };
+        let judged = Handshake::judge_stream(&stream, text.as_bytes(), b"websocket");
+        assert_eq!(judged.err(), Some(Refusal::Malformed), "{extensions}");
+    }
+    for extensions in [
+        "permessage-deflate",
+        ",permessage-deflate,,",
+        "permessage-deflate ; server_max_window_bits = \"1\\0\"",
+        "permessage-deflate; server_max_window_bits=",
+        "permessage-deflate; server_max_window_bits=\"\"",
+        "permessage-deflate; server_max_window_bits=-1; server_max_window_bits",
+        "x-webkit-deflate-frame; x; y=z, foo",
+        "foo\nSec-WebSocket-Extensions: bar",
+    ] {
+        let text = format!("{GOOD}\nSec-WebSocket-Extensions: {extensions}");
+        assert_eq!(refusal(&text), None, "{extensions}");
+    }
+}
+
 #[test]
 fn w_15_the_same_host() {
     assert!(!Handshake::judge(&head(GOOD), GOOD.as_bytes()).unwrap().is_same_host());

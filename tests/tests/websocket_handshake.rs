@@ -88,6 +88,8 @@ fn what_is_no_proper_handshake_is_refused_and_the_connection_lives_on() {
             opening("/ws", "").replace("GET", "PUT"),
             opening("/ws", "origin: http://a\r\norigin: http://a\r\n"),
             opening("/ws", "content-length: 3\r\n") + "abc",
+            opening("/ws", "sec-websocket-protocol: two words\r\n"),
+            opening("/agreed", "sec-websocket-extensions: permessage-deflate;\r\n"),
         ] {
             client.wire.say(wrong.as_bytes());
             let status = client.answer(false).status;

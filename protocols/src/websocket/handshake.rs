@@ -7,7 +7,7 @@ use http::Version;
 use sha1::{Digest, Sha1};
 
 use crate::http::head::Head;
-use crate::websocket::negotiation::{DeflateConfig, Negotiated, negotiate};
+use crate::websocket::negotiation::{DeflateConfig, Negotiated, is_token, is_well_formed, negotiate};
 
 /// What every key is hashed with, section 1.3.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -113,6 +113,7 @@ impl<'a> Handshake<'a> {
         if key.len() != 24 || STANDARD.decode_slice(key, &mut nonce) != Ok(16) {
             return Err(Refusal::Malformed);
         }
+        judge_lists(head, bytes)?;
         Ok(Self { head, bytes, accept: Some(accept_key(key)) })
     }
 
@@ -131,6 +132,7 @@ impl<'a> Handshake<'a> {
         if single(head, bytes, b"sec-websocket-version")? != Some(b"13") {
             return Err(Refusal::VersionOnStream);
         }
+        judge_lists(head, bytes)?;
         Ok(Self { head, bytes, accept: None })
     }
 
@@ -237,6 +239,21 @@ fn elements<'a>(head: &'a Head, bytes: &'a [u8], name: &'static [u8]) -> impl It
 
 fn listed(head: &Head, bytes: &[u8], name: &'static [u8], wanted: &[u8]) -> bool {
     elements(head, bytes, name).any(|element| element.eq_ignore_ascii_case(wanted))
+}
+
+/// Section 4.2.1: "any violations of the ABNF grammar specified for the components of the handshake" end it with 400. What
+/// is offered may be left out, but where it is not it is a list of at least one (section 4.3).
+fn judge_lists(head: &Head, bytes: &[u8]) -> Result<(), Refusal> {
+    let is_there = |name| values(head, bytes, name).next().is_some();
+    let protocols = || elements(head, bytes, b"sec-websocket-protocol");
+    if is_there(b"sec-websocket-protocol") && (protocols().next().is_none() || !protocols().all(is_token)) {
+        return Err(Refusal::Malformed);
+    }
+    let extensions = b"sec-websocket-extensions";
+    if is_there(extensions) && !is_well_formed(values(head, bytes, extensions)) {
+        return Err(Refusal::Malformed);
+    }
+    Ok(())
 }
 
 /// The value of a field that may stand only once.

@@ -1,5 +1,6 @@
 //! The choice among the offers of permessage-deflate, RFC 7692 sections 5 and 7.1.
 
+use crate::scan::class::TOKEN;
 use crate::websocket::deflate::Parameters;
 
 /// What the application allows.
@@ -78,6 +79,47 @@ pub fn negotiate<'a>(fields: impl Iterator<Item = &'a [u8]>, config: &DeflateCon
     fields.flat_map(|field| split(field, b',')).find_map(|offer| judge(offer, config))
 }
 
+/// Whether these fields are together a list of extensions by the grammar of RFC 6455 section 9.1. Whoever receives
+/// anything else "MUST immediately Fail the WebSocket Connection"; what is well formed and unknown is only declined. So is a
+/// value that is empty: it is taken for ill-valued (W-09).
+pub(super) fn is_well_formed<'a>(fields: impl Iterator<Item = &'a [u8]>) -> bool {
+    // An empty element does not count (RFC 9110 section 5.6.1.2), but there has to be one that is not.
+    let mut offers =
+        fields.flat_map(|field| split(field, b',')).filter(|offer| !offer.trim_ascii().is_empty()).peekable();
+    offers.peek().is_some() && offers.all(is_extension)
+}
+
+fn is_extension(offer: &[u8]) -> bool {
+    let mut parts = split(offer, b';');
+    parts.next().is_some_and(|name| is_token(name.trim_ascii()))
+        && parts.map(name_and_value).all(|(name, value)| is_token(name) && value.is_none_or(is_value))
+}
+
+pub(super) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && TOKEN.has_all(bytes)
+}
+
+/// A token, a quoted one, or nothing.
+fn is_value(value: &[u8]) -> bool {
+    let [b'"', quoted @ .., b'"'] = value else { return TOKEN.has_all(value) };
+    let mut bytes = quoted.iter();
+    while let Some(&byte) = bytes.next() {
+        let Some(&meant) = (if byte == b'\\' { bytes.next() } else { Some(&byte) }) else { return false };
+        if !TOKEN.has(meant) {
+            return false;
+        }
+    }
+    true
+}
+
+/// A parameter, cut at its `=`.
+fn name_and_value(part: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match part.iter().position(|&byte| byte == b'=') {
+        Some(place) => (part[..place].trim_ascii(), Some(part[place + 1..].trim_ascii())),
+        None => (part.trim_ascii(), None),
+    }
+}
+
 /// The parameters of one offer as they are met; each may stand once.
 #[derive(Default)]
 struct Offer {
@@ -95,9 +137,9 @@ fn judge(offer: &[u8], config: &DeflateConfig) -> Option<Negotiated> {
     }
     let mut met = Offer::default();
     for part in parts {
-        let (name, value) = match part.iter().position(|&byte| byte == b'=') {
-            Some(place) => (part[..place].trim_ascii(), Some(unquoted(part[place + 1..].trim_ascii())?)),
-            None => (part.trim_ascii(), None),
+        let (name, value) = match name_and_value(part) {
+            (name, Some(value)) => (name, Some(unquoted(value)?)),
+            (name, None) => (name, None),
         };
         let fresh = match (name, value) {
             (b"server_no_context_takeover", None) => !std::mem::replace(&mut met.server_no_context_takeover, true),
