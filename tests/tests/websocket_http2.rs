@@ -1,11 +1,11 @@
 //! WebSockets on HTTP/2 streams (RFC 8441), with frames said by hand.
 
 use ringgate::{
-    App, Core, Request, blocking,
+    App, Config, Core, Request, blocking,
     websocket::{SocketError, WebSocket},
 };
 use ringgate_tests::{
-    gateway::{Client, Server, Wire, grounds, on_every_driver},
+    gateway::{Client, Http2, Server, Wire, grounds, on_every_driver, on_every_driver_with},
     websocket::{close, frame, frames, text},
 };
 use std::{
@@ -315,4 +315,37 @@ fn a_drain_closes_streams_with_1001() {
         assert_eq!(frames(&data), [(0x88, vec![3, 233])]);
         assert_eq!(report.cut, 0, "{report:?}");
     }
+}
+
+/// What answers a Close waits for its window no longer than any other send: the stream is given up then, and only that.
+#[test]
+fn an_answer_that_nobody_takes_is_timed() {
+    let hasty = |config: &mut Config| config.timeouts.progress_grace_ms = 300;
+    on_every_driver_with(app, hasty, |server| {
+        for path in ["/ws", "/blocking"] {
+            // No window for any stream.
+            let mut http2 = Http2::with_settings(server.wire(), &[(4, 0)]);
+            let fields = [
+                (":method", "CONNECT"),
+                (":protocol", "websocket"),
+                (":scheme", "http"),
+                (":path", path),
+                (":authority", "test"),
+                ("sec-websocket-version", "13"),
+            ];
+            let id = http2.open_fields(&fields, false);
+            let begun = server.now_ms();
+            http2.send(id, &close(1000), false);
+            while http2.streams[&id].reset.is_none() {
+                assert!(http2.listen(), "{path}: the connection ended");
+            }
+            assert_eq!(http2.streams[&id].reset, Some(8), "{path}: CANCEL");
+            let took = server.now_ms() - begun;
+            assert!((250..5_000).contains(&took), "{path}: {took} ms");
+            let other = http2.begin("/plain");
+            http2.give_window(other, 100);
+            assert_eq!(http2.answer(other).text(), "plain");
+        }
+        assert_eq!(server.count("timeouts_send"), 2);
+    });
 }

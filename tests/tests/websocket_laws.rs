@@ -5,11 +5,15 @@ use futures_core::Stream;
 use futures_sink::Sink;
 use ringgate::{
     App, Core, blocking, get,
-    websocket::{CloseCode, DeflateConfig, Kind, Message, QueuePolicy, SocketError, WebSocket, websocket},
+    websocket::{
+        CloseCode, DeflateConfig, Kind, Message, Outgoing, QueuePolicy, SocketError, WebSocket, WebSocketLimits,
+        websocket,
+    },
 };
+use ringgate_protocols::websocket::deflate::{Bounds, Inflater};
 use ringgate_tests::{
     gateway::{Wire, on_every_driver, on_every_kernel_driver},
-    websocket::{close, frame, text},
+    websocket::{PROTOCOLS, close, frame, text},
 };
 use std::{
     future::{Future, poll_fn},
@@ -247,7 +251,52 @@ async fn streams(mut socket: WebSocket) -> Result<(), SocketError> {
     writer.finish().await
 }
 
+/// Says much that can be compressed, and publishes it as well, to a reader who does not read; then a last word.
+async fn compresses(mut socket: WebSocket) -> Result<(), SocketError> {
+    let core = socket.core().clone();
+    let room = core.topic("compresses");
+    let _here = room.subscribe(&socket);
+    let _ = socket.recv().await;
+    for number in 0..4_000 {
+        let line = format!("{number} and ").repeat(1_000);
+        match number % 4 {
+            0 => _ = room.publish(line).await,
+            1 => socket.send(Outgoing::from(&line).compressed(false)).await?,
+            // What compression would lengthen.
+            2 => socket.send(noise(number)).await?,
+            _ => socket.send(line).await?,
+        }
+        core.handle().next_turn().await;
+    }
+    socket.send("the last word, and it is long enough to be compressed, as it says itself at some length").await
+}
+
+/// Bytes in which there is nothing to find.
+fn noise(seed: u32) -> Vec<u8> {
+    let next = |state: &u32| Some(state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
+    std::iter::successors(Some(seed), next).map(|state| (state >> 24) as u8).take(1_500).collect()
+}
+
+/// Notices nothing, and says when it is dropped.
+async fn oblivious(socket: WebSocket) {
+    struct Dropped;
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            ENDS.fetch_add(1, SeqCst);
+        }
+    }
+    let _dropped = Dropped;
+    let _socket = socket;
+    std::future::pending().await
+}
+
 fn app(_: &Core) -> App {
+    let takeover = DeflateConfig {
+        server_no_context_takeover: false,
+        client_no_context_takeover: false,
+        ..DeflateConfig::default()
+    };
+    let hasty = WebSocketLimits { close_timeout_ms: 300, ..WebSocketLimits::default() };
     let deflated = |route: ringgate::websocket::WebSocketRoute| route.deflate(DeflateConfig::default());
     App::new()
         .route("/impatient", get(deflated(websocket(impatient))))
@@ -263,6 +312,12 @@ fn app(_: &Core) -> App {
         .route("/looks-again", looks_again)
         .route("/looks-again-blocking", looks_again_blocking)
         .route("/ends-spitefully", ends_spitefully)
+        .route("/compresses/wait", get(websocket(compresses).deflate(takeover)))
+        .route(
+            "/compresses/oldest",
+            get(websocket(compresses).deflate(takeover).queue(20_000, QueuePolicy::DropOldest)),
+        )
+        .route("/oblivious", get(websocket(oblivious).limits(hasty)))
         .route("/bursts/wait", get(websocket(bursts).queue(10_000, QueuePolicy::Wait)))
         .route("/bursts/oldest", get(websocket(bursts).queue(10_000, QueuePolicy::DropOldest)))
         .route("/bursts/close", get(websocket(bursts).queue(10_000, QueuePolicy::Close)))
@@ -489,5 +544,71 @@ fn a_message_in_fragments_waits_for_its_reader() {
                 assert_eq!(bytes, 16_384_000, "{path} over {protocol}");
             }
         }
+    });
+}
+
+/// With a window that is kept over messages, what was dropped, sent plain or framed for many must leave no gap in it.
+#[test]
+fn a_kept_window_survives_what_is_dropped() {
+    let bounds = Bounds { bytes_max: 1 << 20, ratio_max: 2_000, ratio_from_bytes: 0 };
+    on_every_kernel_driver(app, |server| {
+        for path in ["/compresses/wait", "/compresses/oldest"] {
+            for protocol in PROTOCOLS {
+                let offer = "sec-websocket-extensions: permessage-deflate\r\n";
+                let mut client = server.websocket(protocol, path, offer);
+                let before = server.count("websocket_messages_dropped");
+                client.wire.say(&text("go"));
+                if path.ends_with("oldest") {
+                    server.until("drops", || server.count("websocket_messages_dropped") > before + 100);
+                }
+                let mut inflater = Inflater::new(15);
+                let (mut compressed, mut plain) = (0, 0);
+                loop {
+                    let (first, payload) = client.frame();
+                    let mut message = Vec::new();
+                    if first & 0x40 == 0 {
+                        message = payload;
+                        plain += 1;
+                    } else {
+                        inflater.inflate(&payload, &mut message, bounds).expect("it inflates");
+                        inflater.finish(true, &mut message, bounds).expect("it ends");
+                        compressed += 1;
+                    }
+                    if first & 0x0f == 2 {
+                        assert_eq!(message.len(), 1_500);
+                        continue;
+                    }
+                    let line = String::from_utf8(message).expect("text");
+                    if line.starts_with("the last word") {
+                        break;
+                    }
+                    let (number, _) = line.split_once(' ').unwrap();
+                    assert_eq!(line, format!("{number} and ").repeat(1_000), "{path} over {protocol}");
+                }
+                assert!(compressed > 5 && plain > 5, "{path} over {protocol}: {compressed} and {plain}");
+                let dropped = server.count("websocket_messages_dropped") - before;
+                assert_eq!(compressed + plain + dropped, 4_001, "{path} over {protocol}");
+            }
+        }
+    });
+}
+
+/// What notices nothing is dropped, after the time for a Close; its peer does not wait for that.
+#[test]
+fn a_handler_that_notices_nothing_is_dropped() {
+    on_every_driver(app, |server| {
+        for (protocol, mut client) in server.websockets("/oblivious") {
+            let (before, begun) = (ENDS.load(SeqCst), server.now_ms());
+            client.wire.say(&close(1000));
+            assert_eq!(client.closed(), 1000, "{protocol}");
+            assert!(server.now_ms() - begun < 250, "{protocol}: the peer has waited");
+            drop(client);
+            server.until("the handler's end", || ENDS.load(SeqCst) == before + 1);
+
+            let client = server.websocket(protocol, "/oblivious", "");
+            drop(client);
+            server.until("the handler's end", || ENDS.load(SeqCst) == before + 2);
+        }
+        server.await_count("websockets_open", 0);
     });
 }

@@ -235,6 +235,11 @@ impl Driver {
         state.is_blocked = false;
         state.collect(&core);
         state.machine.date_sent(milliseconds(&core));
+        if state.machine.is_closed() {
+            // Nothing follows that would be blocked.
+            state.is_blocked = true;
+            self.send_deadline = wire.send_allowance(state.out.len());
+        }
         let buf = std::mem::take(&mut state.out);
         wire.send(buf);
         let sender = state.take_sender();
@@ -251,16 +256,19 @@ impl Driver {
                 (state.is_gone, state.machine.is_closed() && state.queued() == 0, state.is_shut)
             };
             if is_gone || is_closed {
-                if self.conversation.is_none() {
+                let is_sent = !is_gone && self.poll_last_sent(wire, cx).is_ready();
+                if self.conversation.is_none() && (is_gone || is_sent) {
                     return Poll::Ready(if is_gone { Next::Gone } else { Next::Close });
                 }
-                if is_closed && !is_gone && !is_shut && wire.stream.poll_sent(cx).is_ready() {
+                if is_sent && !is_shut {
                     // Section 7.1.1: the server closes first, whatever its handler still does.
                     self.socket.state.borrow_mut().is_shut = true;
                     wire.stream.shutdown_write();
                 }
-                let time = Duration::from_millis(u64::from(self.socket.options.limits.close_timeout_ms));
-                self.grace = self.grace.min(wire.now() + time);
+                if self.conversation.is_some() {
+                    let time = Duration::from_millis(u64::from(self.socket.options.limits.close_timeout_ms));
+                    self.grace = self.grace.min(wire.now() + time);
+                }
             }
             let Some(next) = self.deadline() else { return Poll::Pending };
             // The timer mostly fires earlier than it need, so that it is not moved with every message.
@@ -276,6 +284,16 @@ impl Driver {
                 return Poll::Ready(Next::Gone);
             }
         }
+    }
+
+    /// Whether all is out that will ever be said. What of it waits has the time of a send.
+    fn poll_last_sent<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Poll<()> {
+        let sent = wire.stream.poll_sent(cx).map(drop);
+        let was_blocked = std::mem::replace(&mut self.socket.state.borrow_mut().is_blocked, sent.is_pending());
+        if sent.is_pending() && !was_blocked {
+            self.send_deadline = wire.send_allowance(self.socket.options.queue_bytes_max);
+        }
+        sent
     }
 
     fn deadline(&self) -> Option<Instant> {
