@@ -29,6 +29,12 @@
 //!     .route("/small", websocket(echo).deflate(DeflateConfig::default()).subprotocols(["v2", "v1"]));
 //! # let _ = app;
 //! ```
+//!
+//! # Memory
+//! A socket at rest holds less than a KiB, also one that compresses, unless a window is kept between messages
+//! ([`DeflateConfig`] says what that takes). At most it holds a message that comes in pieces
+//! ([`WebSocketLimits::message_bytes_max`], up to twice that while its memory grows), one more that waits to be received, and
+//! of what it sends twice what [`WebSocketRoute::queue`] allows, and one message: whoever finds room has it for a whole one.
 
 mod error;
 pub(crate) mod hub;

@@ -152,8 +152,8 @@ impl WebSocketRoute {
         self
     }
 
-    /// Bytes that may wait for the wire, and what happens beyond. As many again may be on their way. 65,536 and
-    /// [`QueuePolicy::Wait`] without it.
+    /// Bytes that may wait for the wire, and what happens beyond. As many again may be on their way; a message that finds
+    /// room has it as a whole. 65,536 and [`QueuePolicy::Wait`] without it.
     #[must_use]
     pub fn queue(mut self, bytes_max: usize, policy: QueuePolicy) -> Self {
         self.options.queue_bytes_max = bytes_max.max(1);

@@ -4,6 +4,11 @@ use crate::scan::class::TOKEN;
 use crate::websocket::deflate::Parameters;
 
 /// What the application allows.
+///
+/// # Memory
+/// Without context takeover a connection holds 47 KiB to inflate while a compressed message comes in, and 372 KiB to deflate
+/// while one goes out in fragments; otherwise nothing, since a core lends them. With it a direction keeps its own from the
+/// first compressed message to the end of the connection. Deflating with the smallest window takes 246 KiB.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DeflateConfig {
     /// We begin each message with an empty window even if the client does not ask: an idle connection then holds no
