@@ -76,7 +76,7 @@ impl Input {
     }
 
     /// Takes the part `range` of the unconsumed bytes out, and consumes `count`. The last part takes the buffer along.
-    #[inline(always)] // Between two functions that are not inlined themselves.
+    #[inline]
     pub(crate) fn take(&mut self, count: usize, range: std::ops::Range<usize>) -> Lease {
         let Self { lease, start } = self;
         let range = *start + range.start..*start + range.end;
