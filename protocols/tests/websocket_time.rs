@@ -37,6 +37,30 @@ fn a_silent_peer_is_pinged_and_then_given_up() {
     assert_eq!(deadline(&end), None);
 }
 
+/// The beginning of a frame is a sign of life once, however often it is looked at while nothing follows.
+#[test]
+fn half_a_frame_is_heard_once() {
+    for (bytes, cut) in [(frame(0x81, b"text"), 1), (frame(0x82, &[0; 70_000]), 12), (frame(0x89, b"ping"), 9)] {
+        let mut end = End::server(None);
+        end.now_ms = 1_000;
+        end.feed(&bytes[..cut]);
+        assert_eq!(deadline(&end), Some(21_000), "{cut}");
+        end.now_ms = 20_000;
+        end.feed(b"");
+        assert_eq!(deadline(&end), Some(21_000), "{cut}");
+        assert_eq!(expire(&mut end, 21_000), Expiry::Wrote, "{cut}");
+        end.feed(b"");
+        assert_eq!(deadline(&end), Some(41_000), "{cut}");
+        // The next byte is news.
+        let mut lively = End::server(None);
+        lively.feed(&bytes[..cut]);
+        lively.now_ms = 5_000;
+        lively.feed(&bytes[cut..=cut]);
+        assert_eq!(deadline(&lively), Some(25_000), "{cut}");
+        assert_eq!(expire(&mut end, 41_000), Expiry::Fault(Fault::Unresponsive), "{cut}");
+    }
+}
+
 #[test]
 fn w_12_the_wait_for_the_close_is_timed() {
     let mut end = End::server(None);

@@ -217,6 +217,16 @@ fn default_times_take_no_real_time() {
             let took = server.now_ms() - begun;
             assert!((patience - 100..patience + 20_000).contains(&took), "{protocol}: {took} ms");
         }
+        // The beginning of a frame is no life of its own.
+        for (protocol, mut client) in server.websockets("/echo") {
+            client.wire.say(&text("x")[..3]);
+            let begun = server.now_ms();
+            assert_eq!(client.frame(), (0x89, Vec::new()), "{protocol}");
+            assert_eq!(client.closed(), 1011, "{protocol}");
+            let took = server.now_ms() - begun;
+            let both = interval + patience;
+            assert!((both - 100..both + 23_000).contains(&took), "{protocol}: {took} ms");
+        }
         server.assert_at_rest();
     }
 }

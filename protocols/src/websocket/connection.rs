@@ -66,6 +66,8 @@ pub struct Connection {
     pub(super) answer: u16,
     pub(super) parameters: Option<Parameters>,
     pub(super) state: State,
+    /// Bytes of a header or control frame that are still to be whole, and have been looked at.
+    pub(super) unfinished: u8,
     pub(super) waiting_for_pong: bool,
     /// A message was sent that is not dated yet.
     pub(super) spoke: bool,
@@ -135,6 +137,7 @@ impl Connection {
             answer: 0,
             parameters,
             state: State::Open,
+            unfinished: 0,
             waiting_for_pong: false,
             spoke: false,
             outgoing: Outgoing::None,
@@ -194,11 +197,16 @@ impl Connection {
             // W-12: what follows a Close is discarded.
             _ => return Ok(Step { consumed: input.len(), event: Event::NeedInput }),
         }
-        if !input.is_empty() {
+        // The beginning of a frame is looked at again whenever the owner likes: that is no sign of life.
+        if input.len() > usize::from(self.unfinished) {
             self.heard_ms = around.now_ms;
         }
         match self.receive(input, around) {
-            Ok(step) => Ok(step),
+            Ok(step) => {
+                let rest = if let Event::NeedInput = step.event { input.len() - step.consumed } else { 0 };
+                self.unfinished = rest.try_into().unwrap_or(u8::MAX);
+                Ok(step)
+            }
             Err(fault) => {
                 self.fail(fault);
                 Err(fault)
