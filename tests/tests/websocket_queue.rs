@@ -49,6 +49,15 @@ async fn hurries(mut socket: WebSocket) {
     while let Some(Ok(_)) = socket.recv().await {}
 }
 
+/// Pings without end; and says something behind that.
+async fn pings(mut socket: WebSocket) -> Result<(), SocketError> {
+    for _ in 0..100_000 {
+        socket.ping(b"are you there?")?;
+    }
+    assert_eq!(socket.ping(&[0; 126]), Err(SocketError::TooLong));
+    socket.send("done").await
+}
+
 /// Sends a message in fragments, which no reader can be as quick as.
 async fn streams(mut socket: WebSocket) -> Result<(), SocketError> {
     let mut writer = socket.begin(Kind::Binary)?;
@@ -109,6 +118,7 @@ fn app(_: &Core) -> App {
         .route("/hurries/close", get(websocket(hurries).queue(10_000, QueuePolicy::Close)))
         .route("/choirs/oldest", get(websocket(choirs).queue(10_000, QueuePolicy::DropOldest)))
         .route("/choirs/close", get(websocket(choirs).queue(10_000, QueuePolicy::Close)))
+        .route("/pings", get(websocket(pings).queue(10_000, QueuePolicy::Wait)))
         .route("/streams/oldest", get(websocket(streams).queue(10_000, QueuePolicy::DropOldest)))
         .route("/streams/close", get(websocket(streams).queue(10_000, QueuePolicy::Close)))
 }
@@ -158,6 +168,20 @@ fn of_what_many_say_in_a_turn_the_latest_stay() {
             assert!(client.is_over(), "{protocol}");
         }
         assert_eq!(server.count("websockets_closed_slow"), 0);
+    });
+}
+
+/// Pings are bounded as anything else that waits.
+#[test]
+fn pings_find_the_queue_full_too() {
+    on_every_kernel_driver(app, |server| {
+        for (protocol, mut client) in server.websockets("/pings") {
+            let mut count = 0;
+            while client.frame() == (0x89, b"are you there?".to_vec()) {
+                count += 1;
+            }
+            assert!((100..1_000).contains(&count), "{protocol}: {count} pings of 16 bytes in 10,000 bytes");
+        }
     });
 }
 

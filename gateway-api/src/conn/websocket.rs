@@ -229,7 +229,7 @@ impl Driver {
         match wire.stream.poll_sent(cx) {
             Poll::Pending => {
                 if !std::mem::replace(&mut state.is_blocked, true) {
-                    state.blocked_in = core.handle().turn();
+                    state.blocked_in = core.handle().turn() as u16;
                     self.send_deadline = wire.send_allowance(state.queued());
                 }
                 return false;

@@ -333,7 +333,8 @@ impl Sender {
         MessageWriter::begin(&self.socket, kind)
     }
 
-    /// Sends a ping of at most 125 bytes. The gateway pings silent peers by itself; the pong is not told.
+    /// Sends a ping of at most 125 bytes. The gateway pings silent peers by itself; the pong is not told. Where the outgoing
+    /// queue is full none is sent: the peer has enough to answer for.
     ///
     /// # Errors
     /// As [`Sender::send`], and [`SocketError::TooLong`].

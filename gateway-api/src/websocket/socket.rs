@@ -13,7 +13,9 @@ use crate::{
         state::{End, Piece, State, misused},
     },
 };
-use ringgate_protocols::websocket::{close::CloseCode, event::Whole, message::Kind, state::State as Standing};
+use ringgate_protocols::websocket::{
+    close::CloseCode, event::Whole, frame::CONTROL_BYTES_MAX, message::Kind, state::State as Standing,
+};
 use std::{
     cell::RefCell,
     mem,
@@ -280,6 +282,9 @@ impl Socket {
     pub(crate) fn ping(&self, payload: &[u8]) -> Result<(), SocketError> {
         let state = &mut *self.state.borrow_mut();
         state.sendable()?;
+        if payload.len() <= CONTROL_BYTES_MAX && state.queued() >= self.options.queue_bytes_max {
+            return Ok(());
+        }
         state.tail(self.core());
         state.machine.ping(state.out.tail(), payload).map_err(misused)?;
         state.nudge();

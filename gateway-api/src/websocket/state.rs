@@ -85,8 +85,8 @@ pub(crate) struct State {
     pub(crate) uncounted: u32,
     /// The wire has not taken what came before.
     pub(crate) is_blocked: bool,
-    /// In which turn that was first so.
-    pub(crate) blocked_in: u64,
+    /// In which turn that was first so. (The low end of its number: an idle socket holds this too.)
+    pub(crate) blocked_in: u16,
     /// A message is being sent in fragments.
     pub(crate) is_fragmenting: bool,
     /// The transport is gone.
@@ -368,7 +368,7 @@ impl State {
 
     /// The peer takes less than we write: there is more for the wire, and it is not only this turn's.
     pub(crate) fn is_slow(&self, core: &Core) -> bool {
-        self.is_blocked && self.blocked_in != core.handle().turn()
+        self.is_blocked && self.blocked_in != core.handle().turn() as u16
     }
 
     /// Why nothing can be sent, if so.
