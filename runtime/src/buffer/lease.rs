@@ -154,8 +154,7 @@ impl Lease {
     #[must_use]
     #[inline]
     pub fn is_unique(&self) -> bool {
-        self.storage()
-            .is_none_or(|storage| storage.leases() == 1 && !matches!(storage.memory, Memory::Shared(_)))
+        self.storage().is_none_or(|storage| storage.leases() == 1 && !matches!(storage.memory, Memory::Shared(_)))
     }
 
     /// The bytes, free of the core and its buffers. Copies them unless they are all of memory that is not a core's, and

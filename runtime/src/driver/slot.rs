@@ -108,6 +108,13 @@ pub(crate) struct Slot {
     pub(crate) is_shared: bool,
     /// epoll: the last receive took more than one buffer; the next one asks for as much.
     pub(crate) is_bulky: bool,
+    /// epoll: the socket may hold something of which no further event will tell.
+    pub(crate) is_unread: bool,
+    /// epoll: it is on the list of those that are tried at the next wait.
+    pub(crate) is_listed: bool,
+    /// epoll: bytes may be followed by something else, so that fewer than were asked for need not be all. Of a listener:
+    /// those of its connections.
+    pub(crate) is_mixed: bool,
     /// What has arrived, first to last. The first stands in the slot itself: usually there is no other.
     first: Option<Lease>,
     #[expect(clippy::box_collection, reason = "an idle connection pays 8 bytes for it, not 32")]
