@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use ringgate_runtime::driver::sim::SimConfig;
-use ringgate_runtime::executor::{Executor, ExecutorConfig, Handle};
+use ringgate_runtime::executor::{Executor, ExecutorConfig, Handle, Turn};
 use ringgate_runtime::task::JoinHandle;
 
 fn executor() -> Executor {
@@ -58,6 +58,34 @@ fn a_future_goes_before_its_output_comes() {
         drop(task);
         assert_eq!(*log.borrow(), ["future", "output"]);
     });
+}
+
+/// A task that yields goes on as soon as the others have had their turn; one that waits for the next turn goes on behind
+/// the wait for the driver. A task that waits so may go before.
+#[test]
+fn the_next_turn_begins_behind_the_driver() {
+    let mut executor = executor();
+    let handle = executor.handle();
+    let turns = Rc::new(RefCell::new(Vec::new()));
+    let task = {
+        let (handle, turns) = (handle.clone(), Rc::clone(&turns));
+        handle.clone().spawn("t", async move {
+            for _ in 0..3 {
+                handle.yield_now().await;
+                turns.borrow_mut().push(handle.turn());
+                handle.next_turn().await;
+            }
+        })
+    };
+    let dropped = {
+        let handle = handle.clone();
+        handle.clone().spawn("dropped", async move { handle.next_turn().await })
+    };
+    let first = handle.turn();
+    assert_eq!(executor.turn(Some(Duration::from_secs(1))).unwrap(), Turn::Again);
+    drop(dropped);
+    executor.block_on(task).unwrap();
+    assert_eq!(*turns.borrow(), [first, first + 1, first + 2]);
 }
 
 #[test]

@@ -403,7 +403,8 @@ impl<'a> MessageWriter<'a> {
     }
 
     /// Sends the next bytes as a fragment. Text may be cut anywhere, and is UTF-8 as a whole. Waits while the outgoing
-    /// queue is full, whatever the policy.
+    /// queue is full, whatever the policy. Dropped before it is done, these bytes are not sent: go on with the same ones, or
+    /// drop the writer.
     ///
     /// # Errors
     /// As [`Sender::send`].

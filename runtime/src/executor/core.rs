@@ -167,8 +167,10 @@ impl Core {
 
     /// The turn is over: everything that was said in it has been submitted.
     pub(super) fn end_turn(&self) {
-        let waiting = std::mem::take(&mut *self.after_turn.borrow_mut());
-        waiting.into_iter().for_each(Waker::wake);
+        if !self.after_turn.borrow().is_empty() {
+            let waiting = std::mem::take(&mut *self.after_turn.borrow_mut());
+            waiting.into_iter().for_each(Waker::wake);
+        }
     }
 
     /// Publishes the gauges.

@@ -152,10 +152,10 @@ impl Handle {
 
     /// Wakes in the next turn: see [`next_turn`](Self::next_turn).
     pub fn wake_after_turn(&self, waker: &Waker) {
-        let mut waiting = self.core.after_turn.borrow_mut();
-        // Who asks twice mostly does so at once.
-        if !waiting.last().is_some_and(|last| last.will_wake(waker)) {
-            waiting.push(waker.clone());
+        // Who asks twice mostly does so at once. (A foreign waker may do anything when it is cloned.)
+        if !self.core.after_turn.borrow().last().is_some_and(|last| last.will_wake(waker)) {
+            let waker = waker.clone();
+            self.core.after_turn.borrow_mut().push(waker);
         }
     }
 
