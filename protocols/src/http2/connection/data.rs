@@ -66,7 +66,7 @@ impl Connection {
             (Verdict::ConnectionError(reason), _) => return Err(ConnectionError { reason, fault: Fault::State }),
             // In flight behind our reset: accounted for above, otherwise ignored. Only what carries nothing is charged, so
             // that it is no free way to keep us busy; `data_body` charges the one without END_STREAM.
-            _ if length == 0 && end_stream => self.charge(Cost::Frame)?,
+            _ if length == 0 && end_stream => self.charge_late()?,
             _ => {}
         }
         if padded {

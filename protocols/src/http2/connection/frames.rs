@@ -127,7 +127,7 @@ impl Connection {
                 let event = Event::Reset { stream: key, reason: rst_stream::read(payload), by_peer: true };
                 Ok(is_told.then_some(event))
             }
-            _ => self.charge(Cost::Frame).map(|()| None),
+            _ => self.charge_late().map(|()| None),
         }
     }
 

@@ -407,6 +407,15 @@ impl Connection {
         }
     }
 
+    /// A frame behind our RST_STREAM.
+    fn charge_late(&mut self) -> Result<(), ConnectionError> {
+        if self.budget.charge_late(self.now_ms) {
+            Ok(())
+        } else {
+            Err(ConnectionError { reason: Reason::ENHANCE_YOUR_CALM, fault: Fault::Budget })
+        }
+    }
+
     /// Counts one frame that waits in `control`.
     fn count_control(&mut self) -> Result<(), ConnectionError> {
         self.control_frames += 1;
@@ -427,7 +436,7 @@ impl Connection {
         Ok(is_told.then_some(event))
     }
 
-    /// The peer broke a rule on a stream that does not live here: RST_STREAM, charged and remembered.
+    /// The peer broke a rule on a stream that does not live here: RST_STREAM, charged and only once.
     fn stream_error_over(&mut self, id: StreamId, reason: Reason) -> Result<(), ConnectionError> {
         self.charge(Cost::Reset)?;
         self.count_control()?;
@@ -443,6 +452,7 @@ impl Connection {
         stream.state = next;
         stream.offered = 0;
         rst_stream::write(&mut self.control, key.id, reason);
+        self.budget.stream_reset();
         self.streams.dequeue(key.slot);
         self.settle(key);
     }
