@@ -46,7 +46,10 @@ fn h2_06_a_hundred_uploads_answered_early_at_once() {
     ids.iter().for_each(|&id| talk.respond(id, b"too large"));
     talk.sent();
     rest_of_uploads(&mut talk, &ids);
-    assert!(talk.sent().iter().all(|sent| sent.kind == WINDOW_UPDATE && sent.id == 0), "nothing is said to what is late");
+    assert!(
+        talk.sent().iter().all(|sent| sent.kind == WINDOW_UPDATE && sent.id == 0),
+        "nothing is said to what is late"
+    );
     assert_eq!(talk.connection.glitch_tokens(), 1_000, "an honest client is not charged");
     expect_in_step(&mut talk, 201, 199);
 }

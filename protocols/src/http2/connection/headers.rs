@@ -322,8 +322,12 @@ impl Connection {
         if finished == Err(Malformed) {
             return Ok((Decoded::Malformed, size));
         }
+        let has_priority_lines = assembly.has_priority_lines();
         if assembly.has_crumbs() {
             head.join_cookies();
+        }
+        if has_priority_lines {
+            head.join_priority();
         }
         Ok((Decoded::Well, size))
     }
