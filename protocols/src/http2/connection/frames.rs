@@ -86,6 +86,7 @@ impl Connection {
             if !self.send_window.widen(WINDOW_INITIAL, increment) {
                 return Err(ConnectionError { reason: Reason::FLOW_CONTROL_ERROR, fault: Fault::FlowControl });
             }
+            self.widened = self.widened.wrapping_add(increment);
             return Ok(None);
         }
         let key = self.streams.find(id);
