@@ -30,8 +30,10 @@ const PATIENCE_MAX: u64 = 3;
 /// What is kept while responses wait.
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    /// When they were looked at. Time that was not the peer's is added.
+    /// When they were looked at, or last had an excuse to wait until then.
     checked_ms: u64,
+    /// From when to when a send has stood.
+    stood_ms: (u64, u64),
     /// What the connection had taken by then.
     taken: u32,
     /// By slot; has meaning for streams that were found waiting.
@@ -59,11 +61,12 @@ impl Book {
 }
 
 impl Connection {
-    /// From `since_ms` to `now_ms` a send has stood that had time for it by its length: what the peer did not take then it
-    /// did not have.
-    pub fn excuse_waits(&mut self, since_ms: u64, now_ms: u64) {
+    /// From `since_ms` to `until_ms` a send has stood that had time for it by its length: what the peer did not take then it
+    /// did not have. To be said before [`handle_timeout`](Self::handle_timeout), of the send that stands now; the last word
+    /// counts.
+    pub fn excuse_waits(&mut self, since_ms: u64, until_ms: u64) {
         if let Some(book) = &mut self.book {
-            book.checked_ms += now_ms.saturating_sub(since_ms.max(book.checked_ms));
+            book.stood_ms = (since_ms, until_ms);
         }
     }
 
@@ -90,14 +93,16 @@ impl Connection {
         let (now_ms, initial) = (self.now_ms, self.peer.initial_window_size);
         self.pace_check_at.filter(|&due| due <= now_ms)?;
         let beginning = u64::from(self.limits.stall_timeout_ms);
-        let most = PATIENCE_MAX * beginning;
+        let most = (PATIENCE_MAX * beginning).min(u64::from(u32::MAX));
         let per_s = u64::from(self.limits.progress_bytes_per_s_min.max(1));
         let earned = |bytes: u32, sharing: u32| u64::from(bytes) * u64::from(sharing) * 1_000 / per_s;
         let is_open = self.send_window.available(WINDOW_INITIAL) > 0;
         let taken = self.taken();
         let mut book = self.book.take().unwrap_or_default();
         // What was slept through counts, but not more of it than a period: it may have been this side that slept.
-        let elapsed = now_ms.saturating_sub(book.checked_ms).min(beginning);
+        let (since_ms, until_ms) = std::mem::take(&mut book.stood_ms);
+        let excused = until_ms.min(now_ms).saturating_sub(since_ms.max(book.checked_ms));
+        let elapsed = (now_ms.saturating_sub(book.checked_ms) - excused).min(beginning);
         let taken_by_all = taken.wrapping_sub(book.taken);
         (book.checked_ms, book.taken) = (now_ms.max(book.checked_ms), taken);
         let is_shut = |stream: &Stream| stream.send_window.available(initial) <= 0;
