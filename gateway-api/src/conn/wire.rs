@@ -148,7 +148,7 @@ impl<S: ByteStream> Wire<S> {
     /// Closes in stages, so that no reset destroys what was sent last: half-close, then read until the peer closes
     /// too, the time is up, or more has come than it would be worth (RFC 9112 section 9.6).
     pub(crate) async fn close(mut self) {
-        self.input = Input::Empty;
+        self.input = Input::EMPTY;
         self.deadline = self.send_allowance(self.core().shared.config.limits.output_bytes_max);
         if poll_fn(|cx| self.poll_flushed(cx)).await.is_err() {
             return;

@@ -58,8 +58,8 @@ impl Socket {
     /// The next message, if it is there as a whole: the usual case by itself. [`Socket::poll_message_slowly`] knows what
     /// else there may be.
     ///
-    /// Inlined, where [`Socket::find_message`] is not: the message is put together where the handler looks at it, and not
-    /// moved there through every call between.
+    /// Inlined, where [`Socket::find_message`] is not: the message is put together where the handler looks at it. It is
+    /// four words, and a processor waits where words that were just written one by one are read again two at a time.
     #[inline]
     pub(crate) fn take_message(&self) -> Option<Message> {
         let Found { kind, length, consumed } = self.find_message()?;

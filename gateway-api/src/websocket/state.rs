@@ -122,7 +122,7 @@ impl State {
     pub(crate) fn new(machine: Connection) -> Self {
         Self {
             machine,
-            input: Input::Empty,
+            input: Input::EMPTY,
             ready: None,
             rare: None,
             is_skipping: false,
@@ -184,7 +184,7 @@ impl State {
                 }
                 Event::Close { code, reason } => {
                     let reason = String::from_utf8_lossy(reason.of(self.input.bytes())).into_owned();
-                    self.input = Input::Empty;
+                    self.input = Input::EMPTY;
                     self.take_assembly();
                     self.rare.get_or_insert_default().close = Some(CloseFrame { code, reason });
                     if self.end == End::None {
@@ -212,7 +212,7 @@ impl State {
 
     /// The peer has broken the protocol: nothing more of it counts.
     pub(crate) fn fail(&mut self, fault: Fault) {
-        self.input = Input::Empty;
+        self.input = Input::EMPTY;
         self.take_assembly();
         self.ready = None;
         self.is_faulty = true;

@@ -225,44 +225,35 @@ impl Epoll {
         self.register_for(sockets, key);
     }
 
-    /// Sends what the socket takes now.
-    fn continue_send(&self, sockets: &mut Sockets, key: Key) {
-        let Some(slot) = sockets.get(key) else { return };
-        let (Some(fd), Some(sending)) = (&slot.fd, &mut slot.sending) else { return self.register_for(sockets, key) };
-        match send_rest(fd.as_fd(), sending) {
+    /// Sends what the socket takes now. True when that was all, and somebody waited for it.
+    fn continue_send(&self, sockets: &mut Sockets, key: Key) -> bool {
+        let Some(slot) = sockets.get(key) else { return false };
+        let (Some(fd), Some(sending)) = (&slot.fd, &mut slot.sending) else {
+            self.register_for(sockets, key);
+            return false;
+        };
+        let outcome = match send_rest(fd.as_fd(), sending) {
             Ok(sent) => {
                 sending.sent += sent;
                 add(&self.counters.send_bytes, sent as u64);
-                if sending.sent == sending.buf.len()
-                    && let Some(buf) = slot.sent(Ok(()))
-                {
-                    sockets.recycle(buf);
-                }
+                (sending.sent == sending.buf.len()).then_some(Ok(()))
             }
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(errno) => {
-                if let Some(buf) = slot.sent(Err(errno)) {
-                    sockets.recycle(buf);
-                }
-            }
-        }
-        let Some(slot) = sockets.get(key) else { return };
-        if slot.sending.is_some() || slot.interest & WRITE != 0 {
+            Err(Errno::AGAIN | Errno::INTR) => None,
+            Err(errno) => Some(Err(errno)),
+        };
+        let is_registered = slot.interest & WRITE != 0;
+        let has_woken = outcome.is_some_and(|outcome| sockets.end_send(key, outcome));
+        if outcome.is_none() || is_registered {
             self.register_for(sockets, key);
         }
+        has_woken
     }
 
     /// Hands the sends of this turn to the kernel. True when somebody who waited for one of them can go on.
     fn send_all(&mut self, sockets: &mut Sockets) -> bool {
         let mut unsent = std::mem::take(&mut self.unsent);
-        let mut has_woken = false;
-        for key in unsent.drain(..) {
-            // Its owner may have closed it meanwhile.
-            let Some(slot) = sockets.get(key) else { continue };
-            let is_awaited = slot.is_send_awaited();
-            self.continue_send(sockets, key);
-            has_woken |= is_awaited && sockets.owned(key).sending.is_none();
-        }
+        // Whose owner has closed it meanwhile finds no slot.
+        let has_woken = unsent.drain(..).fold(false, |has_woken, key| self.continue_send(sockets, key) | has_woken);
         self.unsent = unsent;
         has_woken
     }
@@ -359,10 +350,8 @@ impl Driver for Epoll {
     }
 
     fn send(&mut self, sockets: &mut Sockets, key: Key, buf: SendBuf) {
-        let slot = sockets.owned(key);
-        debug_assert!(slot.sending.is_none());
         add(&self.counters.sends, 1);
-        slot.sending = Some(Box::new(Sending::new(buf)));
+        sockets.begin_send(key, buf);
         self.unsent.push(key);
     }
 
