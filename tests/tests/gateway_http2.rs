@@ -128,7 +128,7 @@ fn h2_06_uploads_that_are_answered_early_cost_no_connection() {
             }
             uploads.iter().for_each(|&id| client.send_trailers(id, &[("x-sum", "1")]));
             for id in uploads {
-                assert_eq!(client.answer(id).status, 405);
+                assert_eq!(client.answer(id).text(), "now");
             }
         }
         assert_eq!(client.get("/now").text(), "now");
