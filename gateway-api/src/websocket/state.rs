@@ -79,6 +79,10 @@ pub(crate) struct State {
     pub(crate) senders: u8,
     /// The driver is at work: it will look for itself.
     pub(crate) is_attended: bool,
+    /// The machine's time since it is.
+    pub(crate) attended_ms: u64,
+    /// Messages written since it is, which it is to count.
+    pub(crate) uncounted: u32,
     /// The wire has not taken what came before.
     pub(crate) is_blocked: bool,
     /// A message is being sent in fragments.
@@ -133,6 +137,8 @@ impl State {
             receivers: 1,
             senders: 1,
             is_attended: false,
+            attended_ms: 0,
+            uncounted: 0,
             is_blocked: false,
             is_fragmenting: false,
             is_gone: false,
