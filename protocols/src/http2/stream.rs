@@ -101,6 +101,14 @@ impl Stream {
         }
     }
 
+    /// HEADERS are sent: a promised stream is reserved no longer (section 5.1).
+    #[inline]
+    pub(crate) const fn open_promised(&mut self) {
+        if matches!(self.state, State::ReservedLocal) {
+            self.state = State::HalfClosedRemote;
+        }
+    }
+
     /// The application has something to do with it yet: its handler runs, or bytes that it has offered have not gone out.
     #[inline]
     pub(crate) const fn concerns_application(&self) -> bool {

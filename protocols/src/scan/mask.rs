@@ -69,7 +69,8 @@ fn xor_is_ascii_avx2(bytes: &mut [u8], key: [u8; 4]) -> bool {
 #[target_feature(enable = "sse2")]
 fn xor_is_ascii_sse2(bytes: &mut [u8], key: [u8; 4]) -> bool {
     use std::arch::x86_64::{
-        _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi32, _mm_setzero_si128, _mm_storeu_si128, _mm_xor_si128,
+        _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi32, _mm_setzero_si128, _mm_storeu_si128,
+        _mm_xor_si128,
     };
     let wide = _mm_set1_epi32(i32::from_ne_bytes(key));
     let (blocks, rest) = bytes.as_chunks_mut::<16>();

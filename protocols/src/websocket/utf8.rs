@@ -108,7 +108,11 @@ impl Validator {
     /// Unmasks a whole text in place, and tells whether it is valid.
     #[inline(always)] // Most texts are short and ASCII: the work is less than a call.
     pub(crate) fn judge_masked(text: &mut [u8], mask: &mut Mask) -> bool {
-        if text.len() < BYTES_MIN { mask.apply_is_ascii(text) || Self::judge(text) } else { Self::judge_long(text, mask) }
+        if text.len() < BYTES_MIN {
+            mask.apply_is_ascii(text) || Self::judge(text)
+        } else {
+            Self::judge_long(text, mask)
+        }
     }
 
     #[inline(never)]
