@@ -474,20 +474,6 @@ fn p_2_push_where_the_client_allows_it() {
         [(PUSH_PROMISE, 1), (HEADERS, 2), (DATA, 2)]
     );
     assert_eq!((&sent[0].payload[..4], sent[0].flags), (&[0, 0, 0, 2][..], END_HEADERS));
-    // Section 5.1: any HEADERS frame makes a promised stream half-closed, an interim response too.
-    for is_interim in [true, false] {
-        let mut talk = Talk::with(limits.clone());
-        talk.feed(&get(1)).unwrap();
-        let pushed = talk.connection.push_promise(&mut talk.out, talk.keys[&1], promise(), []).unwrap();
-        if is_interim {
-            talk.connection.send_interim(&mut talk.out, pushed, StatusCode::EARLY_HINTS, []).unwrap();
-        } else {
-            talk.connection.send_response(&mut talk.out, pushed, StatusCode::OK, [], false).unwrap();
-        }
-        assert_eq!(talk.connection.stream_state(StreamId::new(2)), State::HalfClosedRemote);
-        talk.sent();
-        talk.expect_stream_error(&frame(DATA, 0, 2, b"x"), 2, Reason::STREAM_CLOSED);
-    }
     // A declined promise: no harm, and little cost.
     let pushed = talk.connection.push_promise(&mut talk.out, key, promise(), []).unwrap();
     let told = talk.feed(&rst(4)).unwrap();
