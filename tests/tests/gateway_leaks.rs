@@ -17,6 +17,7 @@ use std::{
     io::Read,
     panic,
     rc::Rc,
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
     thread,
     time::{Duration, Instant},
 };
@@ -74,11 +75,14 @@ async fn echo(mut socket: WebSocket) -> Result<(), SocketError> {
     Ok(())
 }
 
+static ROOMS: AtomicUsize = AtomicUsize::new(0);
+
 /// Both halves and a subscription in tasks of their own, the request kept.
 async fn halves(mut socket: WebSocket) {
     let request = socket.take_request();
     let core = socket.core().clone();
-    let room = core.topic("room");
+    // A topic that nobody else will ever ask for.
+    let room = core.topic(&format!("room {}", ROOMS.fetch_add(1, SeqCst)));
     let here = room.subscribe(&socket);
     let (mut sender, mut receiver) = socket.split();
     let speak = async move {
