@@ -7,7 +7,7 @@ use crate::{
         wire::{Gone, Wire},
     },
     websocket::{
-        CloseCode, QueuePolicy, SocketError,
+        CloseCode, SocketError,
         socket::{Socket, milliseconds},
         state::{End, State, remember},
         upgrade::{Conversation, Upgrade},
@@ -104,8 +104,8 @@ impl Driver {
         {
             let _ = self.socket.close(Some(CloseCode::GOING_AWAY), "");
         }
-        if self.socket.options.policy != QueuePolicy::Wait && self.socket.state.borrow().is_blocked {
-            // Whether the peer is slow is not to be judged by what was so before.
+        if self.is_choked() {
+            // Whether there is room, or the peer is slow, is not to be judged by what was so before.
             self.flush(wire, cx);
         }
         let mut is_tired = true;
@@ -172,8 +172,13 @@ impl Driver {
 
     /// Whether further bytes are of use. While output is blocked nothing is read (W-06): answers would only pile up.
     fn wants_input(&self) -> bool {
+        self.socket.state.borrow().wants_input() && !self.is_choked()
+    }
+
+    /// The wire has not taken what came before, and there is no room for more.
+    fn is_choked(&self) -> bool {
         let state = self.socket.state.borrow();
-        state.wants_input() && !(state.is_blocked && state.queued() >= self.socket.options.queue_bytes_max)
+        state.is_blocked && state.queued() >= self.socket.options.queue_bytes_max
     }
 
     /// The peer's side of the stream has ended.
