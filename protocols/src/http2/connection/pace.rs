@@ -90,53 +90,42 @@ impl Connection {
     /// Judges all that waits, when it is time, and resets one response that has used up its patience. To be called again
     /// while it gives one.
     pub(super) fn check_pace(&mut self) -> Option<Event> {
-        let (now_ms, initial) = (self.now_ms, self.peer.initial_window_size);
+        let now_ms = self.now_ms;
         self.pace_check_at.filter(|&due| due <= now_ms)?;
-        let beginning = u64::from(self.limits.stall_timeout_ms);
-        let most = (PATIENCE_MAX * beginning).min(u64::from(u32::MAX));
-        let per_s = u64::from(self.limits.progress_bytes_per_s_min.max(1));
-        let earned = |bytes: u32, sharing: u32| u64::from(bytes) * u64::from(sharing) * 1_000 / per_s;
-        let is_open = self.send_window.available(WINDOW_INITIAL) > 0;
-        let taken = self.taken();
+        let (initial, slots) = (self.peer.initial_window_size, self.streams.slots());
         let mut book = self.book.take().unwrap_or_default();
-        // What was slept through counts, but not more of it than a period: it may have been this side that slept.
-        let (since_ms, until_ms) = std::mem::take(&mut book.stood_ms);
-        let excused = until_ms.min(now_ms).saturating_sub(since_ms.max(book.checked_ms));
-        let elapsed = (now_ms.saturating_sub(book.checked_ms) - excused).min(beginning);
-        let taken_by_all = taken.wrapping_sub(book.taken);
-        (book.checked_ms, book.taken) = (now_ms.max(book.checked_ms), taken);
-        let is_shut = |stream: &Stream| stream.send_window.available(initial) <= 0;
-        let offering = self.streams.keys().filter_map(|key| self.streams.get(key)).filter(|stream| stream.offered > 0);
-        let sharing = offering.filter(|stream| is_shut(stream)).count() as u32;
+        let period = Period {
+            elapsed_ms: book.elapsed_ms(now_ms, self.limits.stall_timeout_ms),
+            taken_by_all: book.taken_by_all(self.taken()),
+            are_shut: self
+                .streams
+                .keys()
+                .filter_map(|key| self.streams.get(key))
+                .filter(|it| is_shut(it, initial))
+                .count(),
+            is_open: self.send_window.available(WINDOW_INITIAL) > 0,
+            beginning_ms: self.limits.stall_timeout_ms,
+            bytes_per_s_min: self.limits.progress_bytes_per_s_min.max(1),
+        };
         let (mut are_offered, mut do_wait, mut exhausted) = (false, false, None);
-        let slots = self.streams.slots();
         for slot in 0..slots {
             let Some(key) = self.streams.at(slot) else { continue };
             let Some(stream) = self.streams.get_mut(key).filter(|stream| stream.offered > 0) else { continue };
             are_offered = true;
-            let is_shut = is_shut(stream);
-            let waits = is_shut || !is_open;
+            let is_shut = is_shut(stream, initial);
+            let waits = is_shut || !period.is_open;
             if stream.found == Found::Never && !waits {
                 continue;
             }
-            if book.paces.len() <= slot {
-                book.paces.reserve_exact(slots - book.paces.len());
-                book.paces.resize(slot + 1, Pace::default());
-            }
-            let pace = &mut book.paces[slot];
-            let own = std::mem::take(&mut pace.taken);
-            let (patience_ms, own) = match stream.found {
+            let pace = book.pace(slot, slots);
+            if stream.found == Found::Never {
                 // What was open at the beginning has been taken, or it would be open.
-                Found::Never => (beginning, if is_shut { initial } else { 0 }),
-                Found::Moving | Found::Waiting => (u64::from(pace.patience_ms), own),
-            };
-            let earned = if is_shut { earned(own, sharing) } else { earned(taken_by_all.max(own), 1) };
-            let used = if waits && stream.found == Found::Waiting { elapsed } else { 0 };
-            let patience_ms = (patience_ms + earned).saturating_sub(used).min(most);
-            pace.patience_ms = patience_ms as u32;
+                *pace = Pace { patience_ms: period.beginning_ms, taken: if is_shut { initial } else { 0 } };
+            }
+            period.settle(pace, is_shut, waits && stream.found == Found::Waiting);
             stream.found = if waits { Found::Waiting } else { Found::Moving };
             do_wait = true;
-            if waits && patience_ms == 0 {
+            if waits && pace.patience_ms == 0 {
                 exhausted = Some(key);
             }
         }
@@ -148,5 +137,60 @@ impl Connection {
         }
         self.pace_check_at = are_offered.then_some(now_ms + self.pace_check_ms());
         None
+    }
+}
+
+/// Bytes are offered, and the stream's own window is shut.
+fn is_shut(stream: &Stream, initial: u32) -> bool {
+    stream.offered > 0 && stream.send_window.available(initial) <= 0
+}
+
+impl Book {
+    /// The time since the last check that is to be accounted for, and begins the next period.
+    fn elapsed_ms(&mut self, now_ms: u64, most_ms: u32) -> u32 {
+        let (since_ms, until_ms) = std::mem::take(&mut self.stood_ms);
+        let excused_ms = until_ms.min(now_ms).saturating_sub(since_ms.max(self.checked_ms));
+        let elapsed_ms = now_ms.saturating_sub(self.checked_ms).saturating_sub(excused_ms);
+        self.checked_ms = self.checked_ms.max(now_ms);
+        // What was slept through counts, but not more of it than a period: it may have been this side that slept.
+        elapsed_ms.min(most_ms.into()) as u32
+    }
+
+    /// What the connection has taken since the last check.
+    fn taken_by_all(&mut self, taken: u32) -> u32 {
+        taken.wrapping_sub(std::mem::replace(&mut self.taken, taken))
+    }
+
+    fn pace(&mut self, slot: usize, slots: usize) -> &mut Pace {
+        if self.paces.len() <= slot {
+            self.paces.reserve_exact(slots - self.paces.len());
+            self.paces.resize(slot + 1, Pace::default());
+        }
+        &mut self.paces[slot]
+    }
+}
+
+/// What all streams have in common between two checks.
+struct Period {
+    elapsed_ms: u32,
+    taken_by_all: u32,
+    /// Streams that wait on their own windows.
+    are_shut: usize,
+    /// The connection's window.
+    is_open: bool,
+    beginning_ms: u32,
+    bytes_per_s_min: u32,
+}
+
+impl Period {
+    /// Gives patience for what was taken, and takes what was waited.
+    fn settle(&self, pace: &mut Pace, is_shut: bool, has_waited: bool) {
+        let own = u64::from(std::mem::take(&mut pace.taken));
+        let bytes = if is_shut { own * self.are_shut as u64 } else { own.max(self.taken_by_all.into()) };
+        let earned_ms = bytes.saturating_mul(1_000) / u64::from(self.bytes_per_s_min);
+        let used_ms = if has_waited { self.elapsed_ms } else { 0 };
+        let most_ms = (PATIENCE_MAX * u64::from(self.beginning_ms)).min(u32::MAX.into());
+        let patience_ms = (u64::from(pace.patience_ms) + earned_ms).saturating_sub(used_ms.into());
+        pace.patience_ms = patience_ms.min(most_ms) as u32;
     }
 }
