@@ -80,7 +80,8 @@ pub struct Timeouts {
     /// application knows. Then 503 and the handler is dropped.
     pub request_timeout_ms: u64,
     /// After the last response: how long the peer's remaining bytes are read and thrown away before the socket
-    /// closes, so that no reset destroys the response (RFC 9112 section 9.6). 2 s, a few round trips.
+    /// closes, so that no reset destroys the response (RFC 9112 section 9.6). 2 s, a few round trips. During a drain who is
+    /// silent for 250 ms is not waited for any longer.
     pub linger_timeout_ms: u64,
     /// How long `Gateway::run` lets running exchanges go on after a signal. 30 s, what supervisors wait before they
     /// kill.

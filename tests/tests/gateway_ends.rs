@@ -10,7 +10,7 @@ use ringgate_runtime::{
     sys::placement::Placement,
 };
 use ringgate_tests::gateway::{
-    Client, Http2, Server, Talk, Wire, drivers, grounds, in_every_world, on_every_driver_with,
+    Client, Ground, Http2, Server, Talk, Wire, drivers, grounds, in_every_world, on_every_driver_with, seeds,
 };
 use ringgate_tests::websocket::{PROTOCOLS, frame, opening};
 use std::{
@@ -60,6 +60,14 @@ fn app(_: &Core) -> App {
             }
         })
         .route("/forever", async |_: Request| pending::<&'static str>().await)
+        .route("/until-the-drain", async |request: Request| {
+            // Tells the client that it is here.
+            request.early_hints([http::HeaderValue::from_static("</a>; rel=preload")]);
+            while !request.core().is_draining() {
+                request.handle().sleep(Duration::from_millis(1)).await;
+            }
+            "over"
+        })
         .route("/kept", |request: blocking::Request| {
             let kept = KEPT.lock().unwrap().clone();
             kept.unwrap().send(request).unwrap();
@@ -384,6 +392,52 @@ fn a_drain_does_not_wait_for_a_body_that_nobody_reads() {
         let report = server.stop(Duration::from_secs(3)).report();
         assert_eq!((report.open, report.cut), (1, 0), "{ground:?}");
         assert_eq!(client.rest(), b"");
+    }
+}
+
+#[test]
+fn a_drain_does_not_wait_for_clients_that_keep_their_side_open() {
+    for ground in grounds() {
+        let mut config = Config::default();
+        config.timeouts.linger_timeout_ms = 60_000;
+        let server = Server::start_with(ground, app, config);
+        // One that was told before it begins, one that is told by it.
+        let (mut told, mut running) = (server.connect(), server.connect());
+        assert_eq!(told.ask("GET /now HTTP/1.1\r\nconnection: close").text(), "now");
+        assert!(told.is_over());
+        running.begin("/until-the-drain");
+        assert_eq!(running.answer(false).status, 103);
+        let stopping = server.stop(Duration::from_secs(50));
+        let answer = running.answer(false);
+        assert_eq!((answer.text(), answer.field("connection")), ("over", Some("close")));
+        assert!(running.is_over());
+        let report = stopping.report();
+        assert_eq!((report.open, report.cut), (2, 0), "{ground:?}");
+        // (On a kernel, whatever else the machine does.)
+        let most = if matches!(ground, Ground::Sim(_)) { 1 } else { 30 };
+        assert!(report.took < Duration::from_secs(most), "{ground:?}: {report:?}");
+    }
+}
+
+#[test]
+fn a_drain_waits_for_clients_that_still_send() {
+    for seed in seeds(5) {
+        let server = Server::start_sim(seed, app, Config::default(), |_| {});
+        let world = server.world().clone();
+        let mut client = server.connect();
+        client.wire.say(b"POST /now HTTP/1.1\r\nhost: a\r\ncontent-length: 900000\r\n\r\n");
+        assert_eq!(client.answer(false).text(), "now");
+        let stopping = server.stop(Duration::from_secs(50));
+        let begun = world.now();
+        for _ in 0..10 {
+            client.wire.say(b"what it has begun to send before it knew");
+            world.pass(Duration::from_millis(100));
+        }
+        let sent = world.now() - begun;
+        let report = stopping.report();
+        assert_eq!((report.open, report.cut), (1, 0), "seed {seed}");
+        assert!(report.took >= sent, "seed {seed}: {report:?}, {sent:?}");
+        assert!(report.took < Duration::from_millis(1_900), "seed {seed}: not the whole time either: {report:?}");
     }
 }
 
