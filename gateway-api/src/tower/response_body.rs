@@ -6,7 +6,7 @@ use crate::{
     features::TrailersForm,
     response::ChunkStream,
     stream::{Chunk, Content},
-    tower::{drive::Nudge, site::Inflow},
+    tower::site::Inflow,
 };
 use bytes::Bytes;
 use http::HeaderMap;
@@ -15,7 +15,6 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    rc::Rc,
     task::{Context, Poll},
 };
 
@@ -40,7 +39,6 @@ pub(crate) struct Streamed {
     /// The request's body, which may still come in.
     pub(crate) inflow: Option<Inflow>,
     pub(crate) core: Core,
-    pub(crate) nudge: Rc<Nudge>,
     /// Whether a host passes these trailers on.
     pub(crate) passes: Box<dyn Fn(&HeaderMap) -> bool>,
 }
@@ -62,14 +60,14 @@ impl ResponseBody {
     /// The next piece of a stream; `None` at its good end.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         let Source::Stream(streamed) = &mut self.source else { return Poll::Ready(None) };
-        let Streamed { chunks, inflow, core, nudge, passes } = &mut **streamed;
+        let Streamed { chunks, inflow, core, passes } = &mut **streamed;
         core.handle().catch_up();
         let polled = loop {
             Inflow::poll(inflow, cx);
             let polled = catch_unwind(AssertUnwindSafe(|| chunks.as_mut().poll_next(cx)));
             // What the stream has taken makes room, and what it waits for may be there already.
             Inflow::poll(inflow, cx);
-            nudge.give();
+            core.handle().nudge();
             let Ok(polled) = polled else {
                 core.shared.counters.handler_panics.up();
                 break Poll::Ready(Some(Err(BodyError::Disconnected)));
@@ -157,6 +155,6 @@ impl fmt::Debug for ResponseBody {
 impl Drop for Streamed {
     /// What the stream held may have woken tasks when it went.
     fn drop(&mut self) {
-        self.nudge.give();
+        self.core.handle().nudge();
     }
 }

@@ -13,6 +13,7 @@ use crate::driver::slot::{Key, Sockets};
 use crate::driver::{Close, Driver, add};
 use crate::executor::config::ExecutorConfig;
 use crate::executor::counters::Counters;
+use crate::executor::nudge::Nudge;
 use crate::sys::clock::Clock;
 use crate::sys::ticks::TickRate;
 use crate::sys::wake::WakeCell;
@@ -90,6 +91,7 @@ pub(crate) struct Core {
     pub(super) time: Time,
     pub(super) activity: Cell<Option<&'static str>>,
     pub(super) counters: Arc<Counters>,
+    pub(super) nudge: Nudge,
     pub(super) ticks: TickRate,
 }
 

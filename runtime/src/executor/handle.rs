@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use crate::buffer::SendBuf;
@@ -65,6 +66,35 @@ impl Handle {
         self.core.timers.advance(self.core.time.now());
     }
 
+    /// A turn is due: told by code that somebody else's loop runs on this thread between two turns, when it may have
+    /// spawned or woken a task, set a timer, or used a stream. Inside a turn there is no need for it.
+    pub fn nudge(&self) {
+        self.core.nudge.give();
+    }
+
+    /// Ready, once, if there was a [`nudge`](Self::nudge) since it was last ready: for the loop that drives this executor, and
+    /// then has a turn to take. One at a time: the waker of the last call is kept.
+    ///
+    /// ```
+    /// use ringgate_runtime::executor::{Executor, ExecutorConfig};
+    /// use std::{task::{Context, Waker}, time::Duration};
+    /// let mut executor = Executor::new(ExecutorConfig::default())?;
+    /// let handle = executor.handle();
+    /// let mut context = Context::from_waker(Waker::noop());
+    /// assert!(handle.poll_nudge(&mut context).is_pending());
+    /// // What the other loop runs between two turns:
+    /// let task = handle.spawn("answer", async { 42 });
+    /// handle.nudge();
+    /// // And what drives the executor:
+    /// assert!(handle.poll_nudge(&mut context).is_ready());
+    /// executor.turn(Some(Duration::ZERO))?;
+    /// assert!(task.is_finished());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn poll_nudge(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.core.nudge.poll(context)
+    }
+
     /// The wall clock. On the simulated driver it is the Unix epoch plus the virtual time.
     #[must_use]
     pub fn wall_clock(&self) -> SystemTime {
@@ -108,10 +138,10 @@ impl Handle {
         let mut yielded = false;
         std::future::poll_fn(|context| {
             if std::mem::replace(&mut yielded, true) {
-                return std::task::Poll::Ready(());
+                return Poll::Ready(());
             }
             context.waker().wake_by_ref();
-            std::task::Poll::Pending
+            Poll::Pending
         })
         .await;
     }
