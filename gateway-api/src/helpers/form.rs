@@ -29,7 +29,7 @@ pub enum FormError {
 /// # Errors
 /// [`FormError::Shape`] when it is not of this shape.
 pub fn query<T: DeserializeOwned>(request: &Request) -> Result<T, FormError> {
-    serde_urlencoded::from_str(request.query().unwrap_or_default()).map_err(FormError::Shape)
+    decode(request.query().unwrap_or_default().as_bytes())
 }
 
 /// The same for a request on a thread.
@@ -37,7 +37,7 @@ pub fn query<T: DeserializeOwned>(request: &Request) -> Result<T, FormError> {
 /// # Errors
 /// [`FormError::Shape`] when it is not of this shape.
 pub fn query_blocking<T: DeserializeOwned>(request: &blocking::Request) -> Result<T, FormError> {
-    serde_urlencoded::from_str(request.query().unwrap_or_default()).map_err(FormError::Shape)
+    decode(request.query().unwrap_or_default().as_bytes())
 }
 
 /// The body of a request, `application/x-www-form-urlencoded`, as a value. Reads the whole body, within its limit.
@@ -45,8 +45,7 @@ pub fn query_blocking<T: DeserializeOwned>(request: &blocking::Request) -> Resul
 /// # Errors
 /// [`FormError`] says what is wrong with it.
 pub async fn read<T: DeserializeOwned>(body: &mut Body) -> Result<T, FormError> {
-    let bytes = body.collect().await.map_err(FormError::Body)?;
-    serde_urlencoded::from_bytes(&bytes).map_err(FormError::Shape)
+    decode(&body.collect().await.map_err(FormError::Body)?)
 }
 
 /// The same on a thread: blocks.
@@ -54,8 +53,11 @@ pub async fn read<T: DeserializeOwned>(body: &mut Body) -> Result<T, FormError> 
 /// # Errors
 /// [`FormError`] says what is wrong with it.
 pub fn read_blocking<T: DeserializeOwned>(body: &mut blocking::Body) -> Result<T, FormError> {
-    let bytes = body.collect().map_err(FormError::Body)?;
-    serde_urlencoded::from_bytes(&bytes).map_err(FormError::Shape)
+    decode(&body.collect().map_err(FormError::Body)?)
+}
+
+fn decode<T: DeserializeOwned>(text: &[u8]) -> Result<T, FormError> {
+    serde_urlencoded::from_bytes(text).map_err(FormError::Shape)
 }
 
 impl IntoResponse for FormError {
