@@ -220,6 +220,7 @@ mod app;
 mod body;
 mod config;
 mod conn;
+mod contain;
 mod core;
 mod counters;
 mod dispatch;

@@ -1,6 +1,7 @@
 //! A response: status, fields, a body in one of its forms, and what turns into one.
 
 use crate::{
+    contain::drop_contained,
     error::BodyError,
     stream::{BodySender, Chunk, poll_filled},
     websocket::upgrade::Upgrade,
@@ -13,12 +14,7 @@ use http::{
 };
 use ringgate_protocols::http::length::parse_content_length;
 use ringgate_runtime::buffer::Piece;
-use std::{
-    fmt, io,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
-    task::Poll,
-};
+use std::{fmt, io, pin::Pin, task::Poll};
 
 /// A response. Made by a handler, or out of whatever a handler returns ([`IntoResponse`]).
 ///
@@ -391,12 +387,6 @@ impl<S> Drop for Chunks<S> {
     fn drop(&mut self) {
         drop_contained(&mut self.inner);
     }
-}
-
-/// Drops what a handler has left behind. A panic of that must not cost what goes on beside it: the end of a response, the
-/// other streams of a connection. (The panic hook has told it.)
-pub(crate) fn drop_contained<T>(left: &mut Option<T>) {
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(left.take())));
 }
 
 impl<S, C, E> Stream for Chunks<S>

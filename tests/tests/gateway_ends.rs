@@ -36,6 +36,15 @@ impl Drop for Bomb {
     }
 }
 
+/// Two at once, for a panic while another unwinds would end the process, and one that takes the place of another.
+macro_rules! keep_bombs {
+    ($request:expr) => {
+        $request.set_value(Bomb);
+        $request.set_value([Bomb; 1]);
+        $request.set_value(Bomb);
+    };
+}
+
 /// Where `/kept` sends its requests.
 static KEPT: Mutex<Option<Sender<blocking::Request>>> = Mutex::new(None);
 
@@ -91,6 +100,19 @@ fn app(_: &Core) -> App {
         })
         .route("/bomb-body", |_: &Request| bomb_body())
         .route("/bomb-status", |_: &Request| bomb_body().status(http::StatusCode::NO_CONTENT))
+        .route("/bomb-value/inline", |request: &Request| {
+            keep_bombs!(request);
+            "kept"
+        })
+        .route("/bomb-value/async", async |request: Request| {
+            keep_bombs!(request);
+            request.handle().sleep(Duration::from_millis(1)).await;
+            "kept"
+        })
+        .route("/bomb-value/blocking", |request: blocking::Request| {
+            keep_bombs!(request);
+            "kept"
+        })
         .route(
             "/collect",
             post(async |mut request: Request| {
@@ -170,6 +192,24 @@ fn a_body_that_panics_when_it_is_dropped_costs_no_other_stream() {
                 assert!(matches!(answer.status, 200 | 204), "{head}");
                 assert_eq!(client.get("/now").text(), "now", "{head}");
             }
+        },
+    );
+}
+
+#[test]
+fn values_that_panic_when_they_are_dropped_cost_no_connection() {
+    on_every_driver_with(
+        app,
+        |_| {},
+        |server| {
+            for (protocol, mut client) in server.tongues() {
+                for kind in ["/bomb-value/inline", "/bomb-value/async", "/bomb-value/blocking"] {
+                    assert_eq!(client.get(kind).text(), "kept", "{protocol} {kind}");
+                    assert_eq!(client.get("/now").text(), "now", "{protocol} {kind}");
+                }
+            }
+            server.await_count("connections_open", 0);
+            assert_eq!((server.runtime_count("panics"), server.count("handler_panics")), (0, 0));
         },
     );
 }

@@ -9,7 +9,6 @@ use http::{HeaderValue, Method};
 use ringgate_protocols::http::head::Head;
 use ringgate_runtime::net::Address;
 use std::{
-    any::TypeId,
     borrow::Cow,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -177,17 +176,14 @@ impl Request {
 
     /// Keeps a value with this request, one per type: hooks behind the handler can ask for it.
     pub fn set_value<T: Send + Sync + 'static>(&self, value: T) {
-        let values = &mut self.line.lock().values;
-        values.retain(|(id, _)| *id != TypeId::of::<T>());
-        values.push((TypeId::of::<T>(), Arc::new(value)));
+        self.line.lock().values.set(value);
     }
 
     /// The value of type `T` kept with this request.
     #[must_use]
     pub fn value<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        let ours = self.line.lock();
-        let found = ours.values.iter().chain(&self.values).find(|(id, _)| *id == TypeId::of::<T>())?;
-        found.1.clone().downcast().ok()
+        let ours = self.line.lock().values.get();
+        ours.or_else(|| self.values.get())
     }
 
     /// Tells the client early what the response will link to. What cannot go out as 103 becomes `Link` fields of the

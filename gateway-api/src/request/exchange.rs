@@ -9,7 +9,7 @@ use crate::{
 use http::{HeaderValue, Method};
 use ringgate_protocols::http::target;
 use ringgate_runtime::{executor::Handle, net::Address, time::Instant};
-use std::{any::TypeId, rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc};
 
 /// The exchange.
 impl Request {
@@ -54,15 +54,13 @@ impl Request {
 
     /// Keeps a value with this request, one per type: what a middleware found out, the handler can ask for.
     pub fn set_value<T: Send + Sync + 'static>(&self, value: T) {
-        self.keep_value((TypeId::of::<T>(), Arc::new(value)));
+        self.inner.extras().borrow_mut().values.set(value);
     }
 
     /// The value of type `T` kept with this request.
     #[must_use]
     pub fn value<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        let extras = self.inner.extras.get()?.borrow();
-        let found = extras.values.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
-        found.1.clone().downcast().ok()
+        self.inner.extras.get()?.borrow().values.get()
     }
 
     /// Tells the client early what the response will link to, `Link` values as in RFC 8288. What cannot go out as 103

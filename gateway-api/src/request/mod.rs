@@ -11,15 +11,16 @@ mod names;
 mod packed;
 mod pool;
 mod text;
+mod values;
 mod work;
 
 pub(crate) use accessors::{accessors, visible};
-pub(crate) use extras::Values;
 pub(crate) use head::View;
 pub(crate) use link::Link;
 pub(crate) use packed::METHODS;
 pub(crate) use pool::RequestPool;
 pub(crate) use text::{decode, header_map, value_in_query};
+pub(crate) use values::Values;
 pub(crate) use work::{Job, Work};
 
 use crate::{

@@ -2,10 +2,11 @@
 
 use crate::{
     app::App,
+    contain::drop_contained,
     error::BodyError,
     handler::{Handler, IntoHandler, Kind, ResponseFuture},
     request::Request,
-    response::{Payload, Response, drop_contained},
+    response::{Payload, Response},
     stream::{Chunk, poll_filled},
     tower::{
         origin::{self, Origin},
