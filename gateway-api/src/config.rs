@@ -7,7 +7,9 @@ use std::time::Duration;
 /// below it the copy is cheaper than one more piece in the send.
 pub(crate) const COPIED_BYTES_MAX: usize = 4096;
 
-/// How much of everything. The defaults are safe for a port that faces the internet.
+/// How much of everything. The defaults are safe for a port that faces the internet. Taken from [`Limits::default`] and
+/// changed field by field, as at [`Config`]; what must differ from route to route is said there (`Body::set_bytes_max`,
+/// [`WebSocketRoute::limits`](crate::websocket::WebSocketRoute::limits)).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
@@ -61,7 +63,8 @@ impl Default for Limits {
     }
 }
 
-/// How long everything. Milliseconds, as the names say.
+/// How long everything. Milliseconds, as the names say. Taken from [`Timeouts::default`] and changed field by field, as at
+/// [`Config`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Timeouts {

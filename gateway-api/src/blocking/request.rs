@@ -33,7 +33,8 @@ use std::{
 ///     visitors.push(request.param("name").unwrap_or_default().into_owned());
 ///     format!("number {}\n", visitors.len())
 /// });
-/// # let _ = app;
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert!(client::ask(app, "GET /visit/Ada HTTP/1.1", "").ends_with("number 1\n"));
 /// ```
 pub struct Request {
     pub(crate) head: Head,
@@ -164,7 +165,9 @@ impl Request {
     ///     let heard = request.core().topic("news").publish(news);
     ///     Ok(format!("{heard} sockets of this core have it\n"))
     /// }
-    /// # let _ = App::new().route("/announce", post(announce));
+    /// # let app = App::new().route("/announce", post(announce));
+    /// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+    /// # assert!(client::ask(app, "POST /announce HTTP/1.1", "news").ends_with("0 sockets of this core have it\n"));
     /// ```
     #[must_use]
     pub fn core(&self) -> &Core {
@@ -211,7 +214,20 @@ impl Request {
         form.recv().unwrap_or(PushForm::Hinted(HintsForm::Dropped))
     }
 
-    /// Whether the client went away, or the gateway gave the exchange up: nobody will see the response.
+    /// Whether the client went away, or the gateway gave the exchange up: nobody will see the response. A thread cannot be
+    /// ended from outside; long work looks here from time to time.
+    ///
+    /// ```
+    /// use ringgate::{App, blocking};
+    /// fn primes(request: blocking::Request) -> String {
+    ///     let is_prime = |number: &u32| (2..).take_while(|divisor| divisor * divisor <= *number).all(|divisor| number % divisor != 0);
+    ///     let found = (2..20_000).take_while(|_| !request.is_disconnected()).filter(is_prime).count();
+    ///     format!("{found} primes\n")
+    /// }
+    /// # let app = App::new().route("/primes", primes);
+    /// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+    /// # assert!(client::ask(app, "GET /primes HTTP/1.1", "").ends_with("2262 primes\n"));
+    /// ```
     #[must_use]
     pub fn is_disconnected(&self) -> bool {
         self.line.disconnected.load(Ordering::Acquire)

@@ -19,7 +19,25 @@ use std::{
 };
 
 /// The body of a response as an [`http_body::Body`]. The next piece is asked for when the host asks; an error says that
-/// the body broke off, which a host tells by cutting the connection or the stream.
+/// the body broke off, which a host tells by cutting the connection or the stream. Dropped, it drops the stream that the
+/// handler has made.
+///
+/// ```
+/// use http_body_util::{BodyExt, Empty};
+/// use ringgate::{App, Config, Request, Site, runtime::executor::{Executor, ExecutorConfig}};
+/// use tower_service::Service;
+/// let mut executor = Executor::new(ExecutorConfig::default())?;
+/// let app = App::new().route("/hello", |_: &Request| "hello\n");
+/// let mut site = Site::new(&executor.handle(), Config::default(), |_| app);
+/// let request = http::Request::get("/hello").body(Empty::<bytes::Bytes>::new()).unwrap();
+/// // Any loop of this thread can poll it; here it is the executor itself.
+/// let body = executor.block_on(async {
+///     let Ok(response) = site.call(request).await;
+///     response.into_body().collect().await
+/// });
+/// assert_eq!(body.expect("it does not break off").to_bytes(), "hello\n");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct ResponseBody {
     source: Source,
     /// Bytes announced and not given yet.

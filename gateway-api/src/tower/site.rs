@@ -67,7 +67,9 @@ where
     }
 }
 
-/// An application at work on a request; dropped, it stops.
+/// An application at work on a request; dropped, it stops: an async handler is dropped with it, a blocking one sees
+/// [`is_disconnected`](crate::blocking::Request::is_disconnected). It never fails: what goes wrong is a response. For an
+/// example see [`Site::drive`].
 pub struct Answer {
     site: Site,
     request: Option<Request>,
