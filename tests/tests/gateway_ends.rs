@@ -60,9 +60,24 @@ fn bomb_body() -> Response {
     Response::stream(Body(Bomb, true))
 }
 
+/// Tells the client, with a 103, that its handler has begun.
+fn say_here(request: &Request) {
+    request.early_hints([http::HeaderValue::from_static("</a>; rel=preload")]);
+}
+
+fn await_here(client: &mut impl Read) {
+    let mut start = [0; 12];
+    client.read_exact(&mut start).unwrap();
+    assert_eq!(&start, b"HTTP/1.1 103");
+}
+
 fn app(_: &Core) -> App {
     App::new()
         .route("/now", |_: &Request| "now")
+        .route("/here", async |request: Request| {
+            say_here(&request);
+            pending::<&'static str>().await
+        })
         .route("/ws", async |mut socket: WebSocket| {
             while let Some(Ok(message)) = socket.recv().await {
                 let _ = socket.send(message).await;
@@ -70,8 +85,7 @@ fn app(_: &Core) -> App {
         })
         .route("/forever", async |_: Request| pending::<&'static str>().await)
         .route("/until-the-drain", async |request: Request| {
-            // Tells the client that it is here.
-            request.early_hints([http::HeaderValue::from_static("</a>; rel=preload")]);
+            say_here(&request);
             while !request.core().is_draining() {
                 request.handle().sleep(Duration::from_millis(1)).await;
             }
@@ -83,6 +97,7 @@ fn app(_: &Core) -> App {
             "kept"
         })
         .route("/announcements", async |request: Request| {
+            say_here(&request);
             let (core, handle) = (request.core().clone(), request.handle().clone());
             drop(request);
             while !core.is_draining() {
@@ -356,10 +371,8 @@ fn a_gateway_takes_away_its_own_socket_file_only() {
     let first = start(|gateway| gateway.listen(address.clone())).unwrap();
     assert!(start(|gateway| gateway.listen(address.clone())).is_err(), "somebody listens");
     let mut client = UnixStream::connect(&path).unwrap();
-    client.write_all(b"GET /forever HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
-    while first.metrics().get("connections_open") != Some(1) {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    client.write_all(b"GET /here HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    await_here(&mut client);
     let stopping = std::thread::spawn(move || first.stop(Duration::from_millis(500)).unwrap());
     while UnixStream::connect(&path).is_ok() {
         std::thread::sleep(Duration::from_millis(1));
@@ -487,7 +500,7 @@ fn who_publishes_during_a_drain_is_not_held_up() {
         start(|gateway| gateway.cores(Placement::Unpinned { count: 2 }).listen("127.0.0.1:0".parse().unwrap()));
     let gateway = gateway.unwrap();
     let address = gateway.addresses()[0].to_string();
-    let clients: Vec<_> = (0..8)
+    let mut clients: Vec<_> = (0..8)
         .map(|_| {
             let mut client = TcpStream::connect(&address).unwrap();
             client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -495,11 +508,7 @@ fn who_publishes_during_a_drain_is_not_held_up() {
             client
         })
         .collect();
-    while gateway.metrics().get("connections_open") != Some(8) {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    // Their requests are here by then; if not, they are closed as idle, which the answers would show.
-    std::thread::sleep(Duration::from_millis(100));
+    clients.iter_mut().for_each(await_here);
     let report = gateway.stop(Duration::from_secs(5)).unwrap();
     assert_eq!((report.open, report.cut), (8, 0));
     for mut client in clients {
