@@ -84,6 +84,7 @@ fn app(_: &Core) -> App {
             "beside"
         })
         .route("/held", held)
+        .route("/busy", |request: &Request| request.core().crew().counters().busy.to_string())
         .route("/forever", forever)
         .route("/watchful", watchful)
         .route("/panic", |_: &Request| -> Response { panic!("inline") })
@@ -245,6 +246,8 @@ fn a_full_crew_is_a_503_with_retry_after() {
         assert_eq!((served.len(), refused.len()), (2, 1));
         assert_eq!((refused[0].status, refused[0].field("retry-after")), (503, Some("1")));
         let mut client = server.connect_http2();
+        // A thread that has answered may still be busy for a moment: then two would be too many.
+        server.until("a free thread", || client.get("/busy").text() == "0");
         HELD.store(true, SeqCst);
         let streams = [0; 3].map(|_| client.begin("/held"));
         server.await_count("crew_full", 2);
