@@ -64,7 +64,13 @@ impl Count {
     /// One more.
     #[inline]
     pub(crate) fn up(&self) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        self.up_by(1);
+    }
+
+    /// So many more.
+    #[inline]
+    pub(crate) fn up_by(&self, count: u32) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count.into()), Ordering::Relaxed);
     }
 
     /// One less (gauges).

@@ -5,7 +5,10 @@ mod kernel;
 use std::future::poll_fn;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
 use std::time::Duration;
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 use ringgate_runtime::buffer::{Piece, ReceiveConfig, SendBuf};
 use ringgate_runtime::driver::RingConfig;
@@ -293,6 +296,73 @@ fn the_end_of_a_unix_stream_is_seen_also_when_it_comes_with_the_last_bytes() {
         });
         assert_at_rest(executor);
     }
+}
+
+/// Receives until there are `count` bytes; nothing else happens meanwhile that could tell of them once more.
+async fn receive_exactly(handle: &Handle, stream: &mut SocketStream, count: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while bytes.len() < count {
+        bytes.extend_from_slice(&timeout(handle, stream.recv()).await.expect("nothing is left unread").unwrap());
+    }
+    bytes
+}
+
+/// A receive stops before urgent bytes (RFC 9293 section 3.8.5), though more has come behind them.
+#[test]
+fn what_stands_behind_urgent_bytes_is_received_too() {
+    on_every_driver(|executor| {
+        let handle = executor.handle();
+        executor.block_on(async {
+            let (mut server, mut client) = pair(&handle).await;
+            for _ in 0..3 {
+                client.write_all(b"before ").unwrap();
+                rustix::net::send(&client, b"!", SendFlags::OOB).unwrap();
+                client.write_all(b"behind").unwrap();
+                handle.sleep(Duration::from_millis(2)).await;
+                assert_eq!(receive_exactly(&handle, &mut server, 13).await, b"before behind");
+            }
+            // And where somebody waits when they come.
+            let (mut waiting, mut urgent) = pair(&handle).await;
+            let thread = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(10));
+                urgent.write_all(b"before ").unwrap();
+                rustix::net::send(&urgent, b"!", SendFlags::OOB).unwrap();
+                urgent.write_all(b"behind").unwrap();
+                urgent
+            });
+            assert_eq!(receive_exactly(&handle, &mut waiting, 13).await, b"before behind");
+            let urgent = thread.join().unwrap();
+            drop(urgent);
+            assert!(timeout(&handle, waiting.recv()).await.expect("the end").unwrap().is_empty());
+        });
+        assert_at_rest(executor);
+    });
+}
+
+/// A receive stops behind bytes with which descriptors were passed, though more has come.
+#[test]
+fn what_stands_behind_passed_descriptors_is_received_too() {
+    on_every_driver(|executor| {
+        let handle = executor.handle();
+        let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+        executor.block_on(async {
+            let mut stream = handle.adopt_stream(near.into()).unwrap();
+            for _ in 0..3 {
+                let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+                let mut descriptors = SendAncillaryBuffer::new(&mut space);
+                let passed = [far.as_fd()];
+                assert!(descriptors.push(SendAncillaryMessage::ScmRights(&passed)));
+                for bytes in [b"first ", b"second"] {
+                    let bytes = [std::io::IoSlice::new(bytes)];
+                    rustix::net::sendmsg(&far, &bytes, &mut descriptors, SendFlags::empty()).unwrap();
+                    descriptors.clear();
+                }
+                assert_eq!(receive_exactly(&handle, &mut stream, 12).await, b"first second");
+            }
+        });
+        drop(far);
+        assert_at_rest(executor);
+    });
 }
 
 /// `None` if it takes longer than five seconds.

@@ -3,158 +3,106 @@
 use ringgate_runtime::buffer::Lease;
 
 /// What is left of the input. Empty while a connection is idle: it holds no buffer then.
-#[derive(Default)]
-pub(crate) enum Input {
-    #[default]
-    Empty,
-    /// In a received buffer; the bytes before `start` are consumed. `start < lease.len()`.
-    Lease { lease: Lease, start: usize },
-    /// A head, or the like, that came in pieces: put together in memory of its own.
-    Joined(Vec<u8>),
+pub(crate) struct Input {
+    /// A received buffer, or memory of its own where a head, or the like, came in pieces.
+    lease: Lease,
+    /// The bytes before it are consumed. `start < lease.len()`, or both are zero.
+    start: usize,
+}
+
+impl Default for Input {
+    fn default() -> Self {
+        Self::EMPTY
+    }
 }
 
 impl Input {
+    /// Nothing.
+    pub(crate) const EMPTY: Self = Self { lease: Lease::empty(), start: 0 };
+
     /// Everything not consumed.
     #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Empty => &[],
-            Self::Lease { lease, start } => &lease[*start..],
-            Self::Joined(bytes) => bytes,
-        }
+        &self.lease[self.start..]
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        matches!(self, Self::Empty)
+        self.lease.is_empty()
     }
 
     /// More bytes have come.
     #[inline]
     pub(crate) fn push(&mut self, lease: Lease) {
-        if lease.is_empty() {
-            return;
+        if self.is_empty() {
+            self.lease = lease;
+        } else if !lease.is_empty() {
+            self.join(&lease);
         }
-        *self = match std::mem::take(self) {
-            Self::Empty => Self::Lease { lease, start: 0 },
-            Self::Lease { lease: before, start } => {
-                let mut bytes = Vec::with_capacity(before.len() - start + lease.len());
-                bytes.extend_from_slice(&before[start..]);
-                bytes.extend_from_slice(&lease);
-                Self::Joined(bytes)
-            }
-            Self::Joined(mut bytes) => {
-                bytes.extend_from_slice(&lease);
-                Self::Joined(bytes)
-            }
-        };
     }
 
-    /// The buffer, and the place in it where the unconsumed bytes begin. What was joined becomes a lease of its own.
+    /// Puts both together in memory of their own.
+    fn join(&mut self, more: &[u8]) {
+        let Self { mut lease, start } = std::mem::take(self);
+        lease.advance(start);
+        // What has been joined before goes on growing where it is.
+        let mut bytes = lease.into_vec();
+        bytes.extend_from_slice(more);
+        self.lease = Lease::from_vec(bytes);
+    }
+
+    /// The buffer, and the place in it where the unconsumed bytes begin.
     #[inline]
-    pub(crate) fn share(&mut self) -> (Lease, usize) {
-        match self.lease() {
-            Some((lease, start)) => (lease.clone(), start),
-            None => (Lease::empty(), 0),
-        }
+    pub(crate) fn share(&self) -> (Lease, usize) {
+        (self.lease.clone(), self.start)
     }
 
     /// The same, to look at; `None` when everything is consumed.
     #[inline]
-    pub(crate) fn lease(&mut self) -> Option<(&Lease, usize)> {
-        if let Self::Joined(bytes) = self {
-            *self = Self::Lease { lease: Lease::from_vec(std::mem::take(bytes)), start: 0 };
-        }
-        match self {
-            Self::Lease { lease, start } => Some((lease, *start)),
-            _ => None,
-        }
+    pub(crate) fn lease(&self) -> Option<(&Lease, usize)> {
+        (!self.is_empty()).then_some((&self.lease, self.start))
     }
 
     /// Everything not consumed, to be changed in place. What somebody else looks at is copied first.
     #[inline]
     pub(crate) fn unique(&mut self) -> &mut [u8] {
-        let is_unique = match self {
-            Self::Lease { lease, .. } => lease.as_mut_slice().is_some(),
-            Self::Joined(_) => false,
-            Self::Empty => true,
-        };
-        if !is_unique {
-            self.make_unique();
+        if !self.lease.is_unique() {
+            self.detach();
         }
-        match self {
-            Self::Lease { lease, start } => match lease.as_mut_slice() {
-                Some(bytes) => &mut bytes[*start..],
-                None => unreachable!("a fresh copy has one owner"),
-            },
-            _ => &mut [],
-        }
-    }
-
-    #[inline(never)]
-    fn make_unique(&mut self) {
-        if let Self::Joined(bytes) = self {
-            *self = Self::Lease { lease: Lease::from_vec(std::mem::take(bytes)), start: 0 };
-        }
-        if let Self::Lease { lease, start } = self
-            && lease.as_mut_slice().is_none()
-        {
-            *self = Self::Lease { lease: Lease::from_vec(lease[*start..].to_vec()), start: 0 };
+        match self.lease.as_mut_slice() {
+            Some(bytes) => &mut bytes[self.start..],
+            None => unreachable!("a fresh copy has one owner"),
         }
     }
 
     /// Takes the part `range` of the unconsumed bytes out, and consumes `count`. The last part takes the buffer along.
     #[inline]
     pub(crate) fn take(&mut self, count: usize, range: std::ops::Range<usize>) -> Lease {
-        match self {
-            Self::Lease { lease, start } if *start + count >= lease.len() => {
-                let mut part = std::mem::replace(lease, Lease::empty());
-                part.truncate(*start + range.end);
-                part.advance(*start + range.start);
-                *self = Self::Empty;
-                part
-            }
-            Self::Lease { lease, start } => {
-                let part = lease.slice(*start + range.start..*start + range.end);
-                *start += count;
-                part
-            }
-            _ => {
-                let (lease, start) = self.share();
-                self.consume(count);
-                lease.slice(start + range.start..start + range.end)
-            }
+        let Self { lease, start } = self;
+        let range = *start + range.start..*start + range.end;
+        if *start + count < lease.len() {
+            *start += count;
+            return lease.slice(range);
         }
+        let mut part = std::mem::take(self).lease;
+        part.truncate(range.end);
+        part.advance(range.start);
+        part
     }
 
-    /// Lets go of the received buffer: what is left, the beginning of something, is short and waits elsewhere.
+    /// Lets go of the received buffer: what is left waits in memory of its own.
+    #[inline(never)]
     pub(crate) fn detach(&mut self) {
-        if let Self::Lease { lease, start } = self {
-            *self = Self::Joined(lease[*start..].to_vec());
-        }
+        *self = Self { lease: Lease::from_vec(self.bytes().to_vec()), start: 0 };
     }
 
     /// The first `count` bytes are done with.
     #[inline]
     pub(crate) fn consume(&mut self, count: usize) {
-        if let Self::Lease { lease, start } = self
-            && *start + count < lease.len()
-        {
-            *start += count;
-            return;
-        }
-        self.consume_rest(count);
-    }
-
-    /// The same where nothing is left of a buffer, or where bytes were joined.
-    fn consume_rest(&mut self, count: usize) {
-        match self {
-            Self::Empty => debug_assert!(count == 0, "nothing to consume"),
-            Self::Lease { .. } => *self = Self::Empty,
-            Self::Joined(bytes) if count >= bytes.len() => *self = Self::Empty,
-            Self::Joined(_) if count == 0 => {}
-            Self::Joined(bytes) => {
-                *self = Self::Lease { lease: Lease::from_vec(std::mem::take(bytes)), start: count };
-            }
+        debug_assert!(count <= self.bytes().len(), "more consumed than there is");
+        self.start += count;
+        if self.start >= self.lease.len() {
+            *self = Self::EMPTY;
         }
     }
 }

@@ -127,7 +127,7 @@ impl Driver {
             cx.waker().wake_by_ref();
         }
         let polled = self.poll_end(wire, cx);
-        self.socket.state.borrow_mut().is_attended = false;
+        self.leave();
         polled
     }
 
@@ -135,7 +135,15 @@ impl Driver {
     fn attend(&self, cx: &Context<'_>) -> bool {
         let mut state = self.socket.state.borrow_mut();
         state.is_attended = true;
+        state.attended_ms = milliseconds(self.socket.core());
         remember(&mut state.driver, cx)
+    }
+
+    /// No more until it is polled again.
+    fn leave(&self) {
+        let mut state = self.socket.state.borrow_mut();
+        state.is_attended = false;
+        self.socket.core().shared.counters.websocket_messages_sent.up_by(std::mem::take(&mut state.uncounted));
     }
 
     /// Takes what has come, unless there is something before it that nobody has taken.

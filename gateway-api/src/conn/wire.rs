@@ -156,7 +156,7 @@ impl<S: ByteStream> Wire<S> {
     /// like one that is half-closed, and the kernel still delivers. So a drain does not wait for those that only keep their
     /// side open. (nginx leaves a lingering connection at once when its worker ends, hyper does not linger at all.)
     pub(crate) async fn close(mut self) {
-        self.input = Input::Empty;
+        self.input = Input::EMPTY;
         self.deadline = self.send_allowance(self.core().shared.config.limits.output_bytes_max);
         if poll_fn(|cx| self.poll_flushed(cx)).await.is_err() {
             return;

@@ -17,34 +17,23 @@ use std::{fmt, ops::Deref};
 /// ```
 #[derive(Clone)]
 pub struct MessageBytes {
-    pub(crate) inner: Inner,
-}
-
-#[derive(Clone)]
-pub(crate) enum Inner {
-    Lease(Lease),
-    Shared(Bytes),
+    pub(crate) lease: Lease,
 }
 
 impl MessageBytes {
-    /// The bytes, free of the core and its buffers. Copies unless they are shared memory already.
+    /// The bytes, free of the core and its buffers. Copies unless they are memory of their own already.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
-        match self.inner {
-            Inner::Lease(lease) => Bytes::copy_from_slice(&lease),
-            Inner::Shared(bytes) => bytes,
-        }
+        self.lease.into_bytes()
     }
 }
 
 impl Deref for MessageBytes {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
-        match &self.inner {
-            Inner::Lease(lease) => lease,
-            Inner::Shared(bytes) => bytes,
-        }
+        &self.lease
     }
 }
 
@@ -55,20 +44,21 @@ impl AsRef<[u8]> for MessageBytes {
 }
 
 impl From<Lease> for MessageBytes {
+    #[inline]
     fn from(lease: Lease) -> Self {
-        Self { inner: Inner::Lease(lease) }
+        Self { lease }
     }
 }
 
 impl From<Bytes> for MessageBytes {
     fn from(bytes: Bytes) -> Self {
-        Self { inner: Inner::Shared(bytes) }
+        Lease::from_bytes(bytes).into()
     }
 }
 
 impl From<Vec<u8>> for MessageBytes {
     fn from(bytes: Vec<u8>) -> Self {
-        Bytes::from(bytes).into()
+        Lease::from_vec(bytes).into()
     }
 }
 
@@ -166,6 +156,7 @@ impl From<&str> for Text {
 /// assert_eq!(message.as_bytes(), b"hello");
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[repr(u64)] // As its bytes are: whole words, which a move need not put together.
 pub enum Message {
     /// Valid UTF-8.
     Text(Text),

@@ -1,6 +1,6 @@
 //! What is sent: anything that is or becomes one message.
 
-use crate::websocket::message::{Inner, Message, MessageBytes};
+use crate::websocket::message::{Message, MessageBytes};
 use bytes::Bytes;
 use ringgate_protocols::websocket::message::{Kind, Prepared as Frames};
 use ringgate_runtime::buffer::Lease;
@@ -23,23 +23,12 @@ pub struct Outgoing<'a> {
     pub(crate) compressed: Option<bool>,
 }
 
-/// Flat, and not one case for [`MessageBytes`]: a received message passes through here on its way out, and an enum within
-/// an enum is moved in parts that do not fit those it was written in; the processor waits for each.
+#[repr(u64)] // Whole words, as a lease is: what was received passes through here on its way out.
 pub(crate) enum Content<'a> {
     Borrowed(&'a [u8]),
     Lease(Lease),
     Shared(Bytes),
     Prepared(Prepared),
-}
-
-impl From<MessageBytes> for Content<'_> {
-    #[inline]
-    fn from(bytes: MessageBytes) -> Self {
-        match bytes.inner {
-            Inner::Lease(lease) => Self::Lease(lease),
-            Inner::Shared(bytes) => Self::Shared(bytes),
-        }
-    }
 }
 
 /// An [`Outgoing`] between a thread and a core.
@@ -80,7 +69,7 @@ impl<'a> Outgoing<'a> {
     /// A message of this kind. Text must be UTF-8: a peer closes with 1007 over one that is not.
     #[must_use]
     pub fn new(kind: Kind, bytes: impl Into<MessageBytes>) -> Self {
-        Self { kind, content: bytes.into().into(), compressed: None }
+        Self { kind, content: Content::Lease(bytes.into().lease), compressed: None }
     }
 
     fn borrowed(kind: Kind, bytes: &'a [u8]) -> Self {
@@ -91,7 +80,7 @@ impl<'a> Outgoing<'a> {
     pub(crate) fn into_cargo(self) -> Cargo {
         let load = match self.content {
             Content::Borrowed(bytes) => Load::Bytes(Bytes::copy_from_slice(bytes)),
-            Content::Lease(lease) => Load::Bytes(Bytes::copy_from_slice(&lease)),
+            Content::Lease(lease) => Load::Bytes(lease.into_bytes()),
             Content::Shared(bytes) => Load::Bytes(bytes),
             Content::Prepared(prepared) => Load::Prepared(prepared),
         };
@@ -129,7 +118,7 @@ impl<'a> From<&'a String> for Outgoing<'a> {
 
 impl From<String> for Outgoing<'_> {
     fn from(text: String) -> Self {
-        Self::new(Kind::Text, text.into_bytes())
+        Self { kind: Kind::Text, content: Content::Shared(text.into()), compressed: None }
     }
 }
 
@@ -147,13 +136,13 @@ impl<'a, const N: usize> From<&'a [u8; N]> for Outgoing<'a> {
 
 impl From<Vec<u8>> for Outgoing<'_> {
     fn from(bytes: Vec<u8>) -> Self {
-        Self::new(Kind::Binary, bytes)
+        Bytes::from(bytes).into()
     }
 }
 
 impl From<Bytes> for Outgoing<'_> {
     fn from(bytes: Bytes) -> Self {
-        Self::new(Kind::Binary, bytes)
+        Self { kind: Kind::Binary, content: Content::Shared(bytes), compressed: None }
     }
 }
 
@@ -166,7 +155,11 @@ impl From<Lease> for Outgoing<'_> {
 impl From<Message> for Outgoing<'_> {
     #[inline]
     fn from(message: Message) -> Self {
-        Self { kind: message.kind(), content: message.into_message_bytes().into(), compressed: None }
+        let (kind, bytes) = match message {
+            Message::Text(text) => (Kind::Text, text.into_message_bytes()),
+            Message::Binary(bytes) => (Kind::Binary, bytes),
+        };
+        Self { kind, content: Content::Lease(bytes.lease), compressed: None }
     }
 }
 

@@ -58,8 +58,8 @@ impl Socket {
     /// The next message, if it is there as a whole: the usual case by itself. [`Socket::poll_message_slowly`] knows what
     /// else there may be.
     ///
-    /// Inlined, where [`Socket::find_message`] is not: the message is put together where the handler looks at it, and not
-    /// moved there through every call between.
+    /// Inlined, where [`Socket::find_message`] is not: the message is put together where the handler looks at it. It is
+    /// four words, and a processor waits where words that were just written one by one are read again two at a time.
     #[inline]
     pub(crate) fn take_message(&self) -> Option<Message> {
         let Found { kind, length, consumed } = self.find_message()?;
@@ -71,7 +71,8 @@ impl Socket {
     #[inline(never)]
     fn find_message(&self) -> Option<Found> {
         let state = &mut *self.state.borrow_mut();
-        let Whole { kind, payload, consumed } = state.find_message(&self.options, milliseconds(self.core()))?;
+        let now_ms = if state.is_attended { state.attended_ms } else { milliseconds(self.core()) };
+        let Whole { kind, payload, consumed } = state.find_message(&self.options, now_ms)?;
         if !state.is_attended {
             state.nudge();
         }
@@ -206,9 +207,13 @@ impl Socket {
     }
 
     #[inline]
-    fn written(&self, state: &State) {
-        self.core().shared.counters.websocket_messages_sent.up();
-        state.nudge();
+    fn written(&self, state: &mut State) {
+        if state.is_attended {
+            state.uncounted += 1;
+        } else {
+            self.core().shared.counters.websocket_messages_sent.up();
+            state.nudge();
+        }
     }
 
     /// Writes a broadcast message as the policy has it. Tells whether it did.

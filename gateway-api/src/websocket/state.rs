@@ -80,6 +80,10 @@ pub(crate) struct State {
     pub(crate) senders: u8,
     /// The driver is at work: it will look for itself.
     pub(crate) is_attended: bool,
+    /// The machine's time since it is.
+    pub(crate) attended_ms: u64,
+    /// Messages written since it is, which it is to count.
+    pub(crate) uncounted: u32,
     /// The wire has not taken what came before.
     pub(crate) is_blocked: bool,
     /// A message is being sent in fragments.
@@ -123,7 +127,7 @@ impl State {
     pub(crate) fn new(machine: Connection) -> Self {
         Self {
             machine,
-            input: Input::Empty,
+            input: Input::EMPTY,
             ready: None,
             rare: None,
             is_skipping: false,
@@ -134,6 +138,8 @@ impl State {
             receivers: 1,
             senders: 1,
             is_attended: false,
+            attended_ms: 0,
+            uncounted: 0,
             is_blocked: false,
             is_fragmenting: false,
             is_gone: false,
@@ -185,7 +191,7 @@ impl State {
                 }
                 Event::Close { code, reason } => {
                     let reason = String::from_utf8_lossy(reason.of(self.input.bytes())).into_owned();
-                    self.input = Input::Empty;
+                    self.input = Input::EMPTY;
                     self.take_assembly();
                     self.rare.get_or_insert_default().close = Some(CloseFrame { code, reason });
                     if self.end == End::None {
@@ -213,7 +219,7 @@ impl State {
 
     /// The peer has broken the protocol: nothing more of it counts.
     pub(crate) fn fail(&mut self, fault: Fault) {
-        self.input = Input::Empty;
+        self.input = Input::EMPTY;
         self.take_assembly();
         self.ready = None;
         self.is_faulty = true;

@@ -22,7 +22,7 @@ impl Mask {
     }
 
     /// Does what [`Mask::apply`] does, and tells whether all bytes of the result are ASCII.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn apply_is_ascii(&mut self, bytes: &mut [u8]) -> bool {
         let ascii = mask::xor_is_ascii(bytes, self.0);

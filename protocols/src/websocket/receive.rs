@@ -59,8 +59,7 @@ impl Connection {
         match kind {
             Kind::Binary => mask.apply(payload),
             Kind::Text => {
-                let mut text = Validator::default();
-                if text.feed_masked(payload, &mut mask).is_err() || !text.is_complete() {
+                if !Validator::judge_masked(payload, &mut mask) {
                     self.fail(Fault::Utf8);
                     return Some(Err(Fault::Utf8));
                 }

@@ -216,7 +216,6 @@ impl Connection {
 
     #[inline]
     fn write_plain(&mut self, out: &mut Vec<u8>, opcode: Opcode, last: bool, payload: &[u8]) {
-        out.reserve(payload.len() + HEADER_BYTES_MAX);
         let header = Header { last, compressed: false, opcode, mask: None, length: payload.len() as u64 };
         if self.keys.is_some() {
             return self.write_masked(out, header, payload);
@@ -229,6 +228,7 @@ impl Connection {
     #[inline(never)]
     fn write_masked(&mut self, out: &mut Vec<u8>, header: Header, payload: &[u8]) {
         let mask = self.keys.as_mut().map(|keys| keys());
+        out.reserve(payload.len() + HEADER_BYTES_MAX);
         Header { mask, ..header }.encode(out);
         let start = out.len();
         out.extend_from_slice(payload);

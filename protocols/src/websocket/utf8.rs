@@ -105,6 +105,28 @@ impl Validator {
         self.feed_masked_block(bytes, mask)
     }
 
+    /// Unmasks a whole text in place, and tells whether it is valid.
+    #[inline(always)] // Most texts are short and ASCII: the work is less than a call.
+    pub(crate) fn judge_masked(text: &mut [u8], mask: &mut Mask) -> bool {
+        if text.len() < BYTES_MIN {
+            mask.apply_is_ascii(text) || Self::judge(text)
+        } else {
+            Self::judge_long(text, mask)
+        }
+    }
+
+    #[inline(never)]
+    fn judge(text: &[u8]) -> bool {
+        let mut validator = Self::default();
+        validator.feed_any(text).is_ok() && validator.is_complete()
+    }
+
+    #[inline(never)]
+    fn judge_long(text: &mut [u8], mask: &mut Mask) -> bool {
+        let mut validator = Self::default();
+        validator.feed_masked(text, mask).is_ok() && validator.is_complete()
+    }
+
     /// Does what [`Validator::feed_masked`] does, by that kernel, or by two looks at every block. Of use for comparing
     /// them; all say the same.
     ///

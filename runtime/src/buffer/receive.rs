@@ -6,7 +6,7 @@ use std::io::IoSliceMut;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
-use crate::buffer::lease::Lease;
+use crate::buffer::lease::{Lease, Storage};
 
 /// Size and number of the receive buffers of one core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +29,8 @@ pub struct ReceivePool {
     block: NonNull<u8>,
     layout: Layout,
     buffer_bytes: u32,
-    /// Leases on each buffer; zero while the free list or the driver owns it.
-    counts: Box<[Cell<u32>]>,
+    /// Who looks at each buffer: nobody while the free list or the driver owns it.
+    storages: Box<[Storage]>,
     /// Last in, first out: the buffer used last is the one still in the cache.
     free: RefCell<Vec<u16>>,
     lent: Cell<u32>,
@@ -56,7 +56,7 @@ impl ReceivePool {
             block,
             layout,
             buffer_bytes,
-            counts: (0..buffers).map(|_| Cell::new(0)).collect(),
+            storages: (0..buffers).map(Storage::of_buffer).collect(),
             free: RefCell::new((0..buffers).rev().collect()),
             lent: Cell::new(0),
             lent_max: u32::from(buffers / 2),
@@ -66,7 +66,7 @@ impl ReceivePool {
     /// How many buffers there are.
     #[must_use]
     pub fn buffers(&self) -> u16 {
-        self.counts.len() as u16
+        self.storages.len() as u16
     }
 
     /// Bytes of one buffer.
@@ -94,20 +94,20 @@ impl ReceivePool {
 
     /// Gives a buffer back that the kernel did not fill.
     pub(crate) fn give_back(&self, buffer: u16) {
-        debug_assert_eq!(self.counts[usize::from(buffer)].get(), 0);
+        debug_assert_eq!(self.storages[usize::from(buffer)].leases(), 0);
         self.free.borrow_mut().push(buffer);
     }
 
     /// Where a buffer begins; valid for `buffer_bytes` bytes.
     pub(crate) fn address(&self, buffer: u16) -> NonNull<u8> {
-        assert!(usize::from(buffer) < self.counts.len());
+        assert!(usize::from(buffer) < self.storages.len());
         // SAFETY: the buffer's number is below their count, so the offset lies inside the one allocation.
         unsafe { self.block.add(usize::from(buffer) * self.buffer_bytes as usize) }
     }
 
     /// Lets `fill` write into a buffer that was taken off the free list.
     pub(crate) fn fill<T>(&self, buffer: u16, fill: impl FnOnce(&mut [u8]) -> T) -> T {
-        assert_eq!(self.counts[usize::from(buffer)].get(), 0);
+        assert_eq!(self.storages[usize::from(buffer)].leases(), 0);
         let start = self.address(buffer);
         // SAFETY: the buffer is neither free nor lent, so this slice is the only way to its bytes while `fill` runs;
         // they were zeroed when the block was allocated.
@@ -156,7 +156,7 @@ impl ReceivePool {
     ///
     /// Beyond the lending cap the bytes are copied and the buffer is free again at once.
     pub(crate) fn lend(self: &Rc<Self>, buffer: u16, length: u32) -> Lease {
-        assert!(length <= self.buffer_bytes && self.counts[usize::from(buffer)].get() == 0);
+        assert!(length <= self.buffer_bytes);
         let start = self.address(buffer);
         if self.lent.get() >= self.lent_max {
             // SAFETY: rule 2: the kernel has finished with the buffer and `length` bytes of it are initialised.
@@ -164,43 +164,21 @@ impl ReceivePool {
             self.free.borrow_mut().push(buffer);
             return Lease::from_vec(bytes);
         }
-        self.counts[usize::from(buffer)].set(1);
         self.lent.set(self.lent.get() + 1);
-        Lease::of_pool(Rc::clone(self), buffer, start, length)
+        Lease::of_buffer(&self.storages[usize::from(buffer)], self, start, length)
     }
 
-    /// One more lease on a lent buffer.
-    ///
-    /// # Panics
-    /// When they cannot be counted any more, which only leases that are forgotten come to: the next one would seem alone.
+    /// The last lease on a buffer is gone.
     #[inline]
-    pub(super) fn retain(&self, buffer: u16) {
-        let count = &self.counts[usize::from(buffer)];
-        // Only leaked leases get there, and a count that wraps would let one change what others read.
-        count.set(count.get().checked_add(1).expect("fewer leases than 2^32"));
-    }
-
-    /// One lease less; the last one frees the buffer.
-    #[inline]
-    pub(super) fn release(&self, buffer: u16) {
-        let count = &self.counts[usize::from(buffer)];
-        count.set(count.get() - 1);
-        if count.get() == 0 {
-            self.lent.set(self.lent.get() - 1);
-            self.free.borrow_mut().push(buffer);
-        }
-    }
-
-    /// True when only one lease looks at the buffer.
-    #[inline]
-    pub(super) fn is_unique(&self, buffer: u16) -> bool {
-        self.counts[usize::from(buffer)].get() == 1
+    pub(super) fn returned(&self, buffer: u16) {
+        self.lent.set(self.lent.get() - 1);
+        self.free.borrow_mut().push(buffer);
     }
 }
 
 impl Drop for ReceivePool {
     fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout; leases and drivers hold an `Rc` of the pool, so none is left.
+        // SAFETY: allocated in `new` with this layout; lent buffers and drivers hold an `Rc` of the pool, so none is left.
         unsafe { dealloc(self.block.as_ptr(), self.layout) }
     }
 }
@@ -274,11 +252,11 @@ mod tests {
     fn leases_that_cannot_be_counted_are_not_made() {
         let pool = ReceivePool::new(ReceiveConfig { buffer_bytes: 64, buffers: 2 });
         let mut lease = filled(&pool, b"leak");
-        pool.counts.iter().filter(|count| count.get() == 1).for_each(|count| count.set(u32::MAX));
+        pool.storages.iter().filter(|storage| storage.leases() == 1).for_each(|storage| storage.pretend(u32::MAX));
         let clone = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| lease.clone()));
         assert!(clone.is_err());
         assert!(lease.as_mut_slice().is_none(), "it is shared with very many");
-        pool.counts.iter().filter(|count| count.get() > 1).for_each(|count| count.set(1));
+        pool.storages.iter().filter(|storage| storage.leases() > 1).for_each(|storage| storage.pretend(1));
         drop(lease);
         assert_eq!(pool.free(), 2);
     }

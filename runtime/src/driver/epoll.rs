@@ -1,10 +1,14 @@
 //! The epoll driver: equal in what it offers, for where io_uring is forbidden.
 //!
-//! Level-triggered. A ready stream gets one receive per wait, so that no connection starves the others. The sends of a
-//! turn leave one after the other before the wait, as a submission of io_uring does: application code and the kernel's
-//! sending path each stay in the processor's cache, and a peer is woken once for what would else be many wakes.
-//! `EPOLLOUT` is asked for only after the socket was full. What a descriptor is registered for changes only when a
-//! reader falls behind or catches up.
+//! Streams are edge-triggered and registered once. What an event has told of is kept in the slot until a receive has found
+//! the socket empty, and a reader that falls behind or catches up costs no system call. A receive that gets less than it
+//! asked for has found it empty (`epoll(7)`), unless an end, urgent bytes or passed descriptors may have stopped it. A
+//! stream gets one receive per wait, so that no connection starves the others. Listeners are level-triggered: several
+//! cores may share one.
+//!
+//! The sends of a turn leave one after the other before the wait, as a submission of io_uring does: application code and
+//! the kernel's sending path each stay in the processor's cache, and a peer is woken once for what would else be many
+//! wakes. `EPOLLOUT` is asked for only after the socket was full.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::epoll::{self, EventData, EventFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags};
 
 use crate::buffer::{Lease, ReceivePool, SendBuf};
@@ -38,6 +42,10 @@ const WRITE: u8 = 2;
 /// Registered at all.
 const REGISTERED: u8 = 4;
 
+/// Events that tell of something to receive: bytes, FIN, urgent bytes, a reset.
+const READABLE: EventFlags =
+    EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::PRI).union(EventFlags::ERR).union(EventFlags::HUP);
+
 const fn event_data(key: Key) -> u64 {
     ((key.generation as u64) << 32) | key.slot as u64
 }
@@ -52,8 +60,9 @@ pub(crate) struct Epoll {
     wake: Arc<WakeCell>,
     pool: Rc<ReceivePool>,
     events: Vec<epoll::Event>,
-    /// Streams that were ready when no receive buffer was free; tried again at the next wait.
-    starved: Vec<Key>,
+    /// Streams that may hold something of which no event will tell: there was more than one receive takes, or no free
+    /// buffer, or its reader begins to read again. Tried at the next wait.
+    unread: Vec<Key>,
     /// Streams with a send that has begun since the last wait; the kernel has seen nothing of it yet.
     unsent: Vec<Key>,
     why: String,
@@ -69,7 +78,7 @@ impl Epoll {
             wake: Arc::clone(wake),
             pool: Rc::clone(pool),
             events: Vec::with_capacity(EVENTS_MAX),
-            starved: Vec::new(),
+            unread: Vec::new(),
             unsent: Vec::new(),
             why,
             counters: Arc::default(),
@@ -83,6 +92,9 @@ impl Epoll {
             return;
         }
         let mut flags = EventFlags::empty();
+        if slot.accepted.is_none() {
+            flags |= EventFlags::ET | EventFlags::RDHUP | EventFlags::PRI;
+        }
         if wanted & READ != 0 {
             flags |= EventFlags::IN;
         }
@@ -111,26 +123,16 @@ impl Epoll {
         }
     }
 
+    /// Receives once, if somebody wants it and there may be something.
     fn receive(&mut self, sockets: &mut Sockets, key: Key) {
         let Some(slot) = sockets.get(key) else { return };
-        if slot.receiving != Repeating::Armed {
-            return self.register_for(sockets, key);
+        if slot.receiving != Repeating::Armed || !slot.is_unread {
+            return;
         }
-        let received = match slot.is_bulky {
-            // A buffer that is filled to its end says that there is more.
-            false => {
-                let is_full = self.receive_one(slot);
-                is_full
-                    .and_then(|is_full| if is_full && !slot.is_behind() { self.receive_several(slot) } else { Ok(()) })
-            }
-            true => self.receive_several(slot),
-        };
-        match received {
-            Ok(()) | Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(Errno::NOBUFS) => {
-                add(&self.counters.enobufs, 1);
-                self.starved.push(key);
-            }
+        match self.receive_into(slot) {
+            Ok(is_full) => slot.is_unread = is_full || slot.is_mixed,
+            Err(Errno::AGAIN) => slot.is_unread = false,
+            Err(Errno::NOBUFS) => add(&self.counters.enobufs, 1),
             Err(errno) => {
                 slot.receiving = Repeating::Idle;
                 slot.ended(End::Failed(errno));
@@ -140,14 +142,34 @@ impl Epoll {
             add(&self.counters.pauses, 1);
             slot.receiving = Repeating::Idle;
         }
-        self.register_for(sockets, key);
+        list_unread(&mut self.unread, slot, key);
+    }
+
+    /// As many system calls as are needed to take what usually is there. True when there may be more bytes.
+    fn receive_into(&self, slot: &mut Slot) -> Result<bool, Errno> {
+        if slot.is_bulky {
+            return self.receive_several(slot);
+        }
+        let is_full = self.receive_one(slot)?;
+        if slot.is_behind() || slot.receiving != Repeating::Armed {
+            return Ok(is_full);
+        }
+        match is_full {
+            // A buffer that is filled to its end says that there is more.
+            true => self.receive_several(slot),
+            false if slot.is_mixed => self.receive_one(slot),
+            false => Ok(false),
+        }
     }
 
     /// One `recv`. True when it has filled its buffer.
     fn receive_one(&self, slot: &mut Slot) -> Result<bool, Errno> {
         let Some(fd) = &slot.fd else { return Ok(false) };
         let Some(buffer) = self.pool.take_free() else { return Err(Errno::NOBUFS) };
-        let received = receive_into(fd.as_fd(), &self.pool, buffer);
+        let flags = RecvFlags::DONTWAIT;
+        let received = self.pool.fill(buffer, |bytes| {
+            retry_on_intr(|| rustix::net::recv(fd, &mut *bytes, flags)).map(|(length, _)| length as u32)
+        });
         match received {
             Ok(length @ 1..) => self.arrived(slot, self.pool.lend(buffer, length)),
             _ => self.pool.give_back(buffer),
@@ -159,12 +181,16 @@ impl Epoll {
         Ok(received == Ok(self.pool.buffer_bytes()))
     }
 
-    /// One `readv` for as much as the slot may hold.
-    fn receive_several(&self, slot: &mut Slot) -> Result<(), Errno> {
-        let Some(fd) = &slot.fd else { return Ok(()) };
+    /// One `readv` for as much as the slot may hold. True when it has filled all of that.
+    fn receive_several(&self, slot: &mut Slot) -> Result<bool, Errno> {
+        let Some(fd) = &slot.fd else { return Ok(false) };
+        let mut asked_bytes = 0;
         let receive = |parts: &mut [io::IoSliceMut<'_>]| match parts {
             [] => Err(Errno::NOBUFS),
-            parts => rustix::io::readv(fd, parts),
+            parts => {
+                asked_bytes = parts.iter().map(|part| part.len()).sum();
+                retry_on_intr(|| rustix::io::readv(fd, &mut *parts))
+            }
         };
         let room = INBOUND_LEASES_MAX - slot.inbound();
         let leases = self.pool.fill_several::<INBOUND_LEASES_MAX, Errno>(room, receive)?;
@@ -173,8 +199,9 @@ impl Epoll {
             slot.receiving = Repeating::Idle;
             slot.ended(End::Finished);
         }
+        let taken_bytes: usize = leases.iter().flatten().map(|lease| lease.len()).sum();
         leases.into_iter().flatten().for_each(|lease| self.arrived(slot, lease));
-        Ok(())
+        Ok(taken_bytes == asked_bytes)
     }
 
     fn arrived(&self, slot: &mut Slot, lease: Lease) {
@@ -183,11 +210,11 @@ impl Epoll {
         slot.arrived(lease);
     }
 
-    /// Registers for what the slot's states ask for. Reading stays registered while idle: level-triggered readiness of
-    /// a paused stream is switched off when it first shows.
+    /// Registers for what the slot's states ask for. A stream, whether anybody reads it or not, for reading: an edge
+    /// that is not told is lost.
     fn register_for(&self, sockets: &mut Sockets, key: Key) {
         let Some(slot) = sockets.get(key) else { return };
-        let read = if slot.receiving == Repeating::Armed { READ } else { 0 };
+        let read = if slot.accepted.is_none() || slot.receiving == Repeating::Armed { READ } else { 0 };
         let write = if slot.sending.is_some() || slot.connecting { WRITE } else { 0 };
         self.register(slot, key, read | write);
     }
@@ -206,7 +233,9 @@ impl Epoll {
             match rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok(fd) => {
                     add(&self.counters.accepts, 1);
+                    let is_mixed = slot.is_mixed;
                     let taken = sockets.insert(Some(fd));
+                    sockets.owned(taken).is_mixed = is_mixed;
                     let slot = sockets.owned(key);
                     slot.accepted.get_or_insert_default().push_back(taken);
                     slot.wake_receiver();
@@ -225,44 +254,35 @@ impl Epoll {
         self.register_for(sockets, key);
     }
 
-    /// Sends what the socket takes now.
-    fn continue_send(&self, sockets: &mut Sockets, key: Key) {
-        let Some(slot) = sockets.get(key) else { return };
-        let (Some(fd), Some(sending)) = (&slot.fd, &mut slot.sending) else { return self.register_for(sockets, key) };
-        match send_rest(fd.as_fd(), sending) {
+    /// Sends what the socket takes now. True when that was all, and somebody waited for it.
+    fn continue_send(&self, sockets: &mut Sockets, key: Key) -> bool {
+        let Some(slot) = sockets.get(key) else { return false };
+        let (Some(fd), Some(sending)) = (&slot.fd, &mut slot.sending) else {
+            self.register_for(sockets, key);
+            return false;
+        };
+        let outcome = match send_rest(fd.as_fd(), sending) {
             Ok(sent) => {
                 sending.sent += sent;
                 add(&self.counters.send_bytes, sent as u64);
-                if sending.sent == sending.buf.len()
-                    && let Some(buf) = slot.sent(Ok(()))
-                {
-                    sockets.recycle(buf);
-                }
+                (sending.sent == sending.buf.len()).then_some(Ok(()))
             }
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(errno) => {
-                if let Some(buf) = slot.sent(Err(errno)) {
-                    sockets.recycle(buf);
-                }
-            }
-        }
-        let Some(slot) = sockets.get(key) else { return };
-        if slot.sending.is_some() || slot.interest & WRITE != 0 {
+            Err(Errno::AGAIN) => None,
+            Err(errno) => Some(Err(errno)),
+        };
+        let is_registered = slot.interest & WRITE != 0;
+        let has_woken = outcome.is_some_and(|outcome| sockets.end_send(key, outcome));
+        if outcome.is_none() || is_registered {
             self.register_for(sockets, key);
         }
+        has_woken
     }
 
     /// Hands the sends of this turn to the kernel. True when somebody who waited for one of them can go on.
     fn send_all(&mut self, sockets: &mut Sockets) -> bool {
         let mut unsent = std::mem::take(&mut self.unsent);
-        let mut has_woken = false;
-        for key in unsent.drain(..) {
-            // Its owner may have closed it meanwhile.
-            let Some(slot) = sockets.get(key) else { continue };
-            let is_awaited = slot.is_send_awaited();
-            self.continue_send(sockets, key);
-            has_woken |= is_awaited && sockets.owned(key).sending.is_none();
-        }
+        // Whose owner has closed it meanwhile finds no slot.
+        let has_woken = unsent.drain(..).fold(false, |has_woken, key| self.continue_send(sockets, key) | has_woken);
         self.unsent = unsent;
         has_woken
     }
@@ -285,16 +305,18 @@ impl Epoll {
     }
 }
 
-/// One `recv` into a buffer of the pool.
-fn receive_into(fd: BorrowedFd<'_>, pool: &ReceivePool, buffer: u16) -> Result<u32, Errno> {
-    pool.fill(buffer, |bytes| rustix::net::recv(fd, bytes, RecvFlags::DONTWAIT).map(|(length, _)| length as u32))
+/// Puts a stream that somebody reads on the list, if no event will tell of what it may hold.
+fn list_unread(unread: &mut Vec<Key>, slot: &mut Slot, key: Key) {
+    if slot.is_unread && slot.receiving == Repeating::Armed && !std::mem::replace(&mut slot.is_listed, true) {
+        unread.push(key);
+    }
 }
 
 /// One `send` or `sendmsg` of what is left.
 fn send_rest(fd: BorrowedFd<'_>, sending: &Sending) -> Result<usize, Errno> {
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     if let Some(bytes) = sending.buf.single() {
-        return rustix::net::send(fd, &bytes[sending.sent..], flags);
+        return retry_on_intr(|| rustix::net::send(fd, &bytes[sending.sent..], flags));
     }
     let mut skip = sending.sent;
     let mut pieces = Vec::new();
@@ -305,7 +327,7 @@ fn send_rest(fd: BorrowedFd<'_>, sending: &Sending) -> Result<usize, Errno> {
             pieces.push(io::IoSlice::new(rest));
         }
     }
-    rustix::net::sendmsg(fd, &pieces, &mut SendAncillaryBuffer::default(), flags)
+    retry_on_intr(|| rustix::net::sendmsg(fd, &pieces, &mut SendAncillaryBuffer::default(), flags))
 }
 
 impl Driver for Epoll {
@@ -315,7 +337,9 @@ impl Driver for Epoll {
 
     fn connect(&mut self, sockets: &mut Sockets, address: &Address) -> io::Result<Key> {
         let (fd, done) = socket::connect(address)?;
+        let is_mixed = socket::is_unix(&fd);
         let key = sockets.insert(Some(fd));
+        sockets.owned(key).is_mixed = is_mixed;
         if !done {
             sockets.owned(key).connecting = true;
             self.register_for(sockets, key);
@@ -325,15 +349,21 @@ impl Driver for Epoll {
 
     fn adopt_listener(&mut self, sockets: &mut Sockets, fd: OwnedFd) -> io::Result<Key> {
         rustix::io::ioctl_fionbio(&fd, true)?;
+        let is_mixed = socket::is_unix(&fd);
         let key = sockets.insert(Some(fd));
-        sockets.owned(key).accepted = Some(Box::default());
+        let slot = sockets.owned(key);
+        slot.accepted = Some(Box::default());
+        slot.is_mixed = is_mixed;
         Ok(key)
     }
 
     fn adopt_stream(&mut self, sockets: &mut Sockets, fd: OwnedFd) -> io::Result<Key> {
         rustix::io::ioctl_fionbio(&fd, true)?;
+        let is_mixed = socket::is_unix(&fd);
         let key = sockets.insert(Some(fd));
-        sockets.owned(key).is_shared = true;
+        let slot = sockets.owned(key);
+        slot.is_shared = true;
+        slot.is_mixed = is_mixed;
         Ok(key)
     }
 
@@ -349,20 +379,20 @@ impl Driver for Epoll {
         let slot = sockets.owned(key);
         if slot.receiving == Repeating::Idle && slot.end.is_none() {
             slot.receiving = Repeating::Armed;
-            self.register_for(sockets, key);
+            list_unread(&mut self.unread, slot, key);
+            if slot.interest == 0 {
+                self.register_for(sockets, key);
+            }
         }
     }
 
     fn pause_receive(&mut self, sockets: &mut Sockets, key: Key) {
-        // The registration follows when readiness next shows: most pauses are over before that.
         sockets.owned(key).receiving = Repeating::Idle;
     }
 
     fn send(&mut self, sockets: &mut Sockets, key: Key, buf: SendBuf) {
-        let slot = sockets.owned(key);
-        debug_assert!(slot.sending.is_none());
         add(&self.counters.sends, 1);
-        slot.sending = Some(Box::new(Sending::new(buf)));
+        sockets.begin_send(key, buf);
         self.unsent.push(key);
     }
 
@@ -398,13 +428,10 @@ impl Driver for Epoll {
     }
 
     fn wait(&mut self, sockets: &mut Sockets, timeout: Option<Duration>) -> io::Result<()> {
-        let starved = std::mem::take(&mut self.starved);
-        let has_news = self.send_all(sockets) || !starved.is_empty();
+        let unread = std::mem::take(&mut self.unread);
+        let has_news = self.send_all(sockets) || !unread.is_empty();
         let timeout = if has_news { Some(Duration::ZERO) } else { timeout };
         self.wait_for_events(timeout)?;
-        for key in starved {
-            self.receive(sockets, key);
-        }
         let events = std::mem::take(&mut self.events);
         add(&self.counters.completions, events.len() as u64);
         for event in &events {
@@ -430,11 +457,18 @@ impl Driver for Epoll {
             if flags.intersects(EventFlags::OUT | EventFlags::ERR | EventFlags::HUP) {
                 self.continue_send(sockets, key);
             }
-            if flags.intersects(EventFlags::IN | EventFlags::ERR | EventFlags::HUP) {
-                self.receive_or_end(sockets, key, flags);
+            if flags.intersects(READABLE) {
+                self.readable(sockets, key, flags);
             }
         }
         self.events = events;
+        // Behind the events: what one of them has just emptied is passed over.
+        for key in unread {
+            if let Some(slot) = sockets.get(key) {
+                slot.is_listed = false;
+                self.receive(sockets, key);
+            }
+        }
         Ok(())
     }
 
@@ -465,18 +499,16 @@ impl Driver for Epoll {
 }
 
 impl Epoll {
-    /// A reset or hang-up shows whatever is registered; a paused stream must not spin on it.
-    fn receive_or_end(&mut self, sockets: &mut Sockets, key: Key, flags: EventFlags) {
+    /// An event has told of something to receive.
+    fn readable(&mut self, sockets: &mut Sockets, key: Key, flags: EventFlags) {
         let Some(slot) = sockets.get(key) else { return };
-        if slot.receiving != Repeating::Armed && flags.intersects(EventFlags::ERR | EventFlags::HUP) {
-            // What has arrived is kept; the end is told behind it, by the next receive. Out of the set until then.
-            if let Some(fd) = &slot.fd {
-                let _ = epoll::delete(&self.epoll, fd);
-                slot.interest = 0;
-            }
+        slot.is_unread = true;
+        slot.is_mixed |= flags.intersects(READABLE.difference(EventFlags::IN));
+        if slot.receiving == Repeating::Armed {
+            self.receive(sockets, key);
+        } else if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
+            // What has arrived is kept; the end is told behind it, by the next receive.
             slot.wake_receiver();
-            return;
         }
-        self.receive(sockets, key);
     }
 }

@@ -66,7 +66,7 @@ pub(crate) enum End {
 }
 
 /// One send in flight: the memory the kernel reads stays here until its completion.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Sending {
     pub(crate) buf: SendBuf,
     /// Bytes that have gone to the kernel already.
@@ -108,6 +108,13 @@ pub(crate) struct Slot {
     pub(crate) is_shared: bool,
     /// epoll: the last receive took more than one buffer; the next one asks for as much.
     pub(crate) is_bulky: bool,
+    /// epoll: the socket may hold something of which no further event will tell.
+    pub(crate) is_unread: bool,
+    /// epoll: it is on the list of those that are tried at the next wait.
+    pub(crate) is_listed: bool,
+    /// epoll: bytes may be followed by something else, so that fewer than were asked for need not be all. Of a listener:
+    /// those of its connections.
+    pub(crate) is_mixed: bool,
     /// What has arrived, first to last. The first stands in the slot itself: usually there is no other.
     first: Option<Lease>,
     #[expect(clippy::box_collection, reason = "an idle connection pays 8 bytes for it, not 32")]
@@ -182,11 +189,6 @@ impl Slot {
         self.wake_receiver();
     }
 
-    /// Somebody waits for the end of the send in flight.
-    pub(crate) fn is_send_awaited(&self) -> bool {
-        self.sending.as_ref().is_some_and(|sending| sending.waker.is_some())
-    }
-
     /// Forgets who waits, and what has arrived: the owner is gone.
     pub(crate) fn abandon(&mut self) {
         self.first = None;
@@ -206,22 +208,6 @@ impl Slot {
             let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Write);
         }
     }
-
-    /// Marks the send as done and hands its memory back; wakes whoever waits for it.
-    pub(crate) fn sent(&mut self, result: Result<(), Errno>) -> Option<SendBuf> {
-        if let Err(errno) = result {
-            self.send_error = Some(errno);
-        }
-        let sending = self.sending.take()?;
-        if self.finish_after_send {
-            self.shutdown_write();
-        }
-        let Sending { buf, waker, .. } = *sending;
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        Some(buf)
-    }
 }
 
 /// All sockets of one core.
@@ -235,6 +221,9 @@ pub(crate) struct Sockets {
     pub(crate) completion_awaited: bool,
     /// Emptied send buffers, to be used again.
     spare: Vec<SendBuf>,
+    /// What sends were kept in, for the next ones.
+    #[expect(clippy::vec_box, reason = "the boxes are what is used again")]
+    spare_sendings: Vec<Box<Sending>>,
 }
 
 /// Emptied send buffers kept per core; a turn rarely has more sends in flight.
@@ -301,6 +290,33 @@ impl Sockets {
         if self.spare.len() < SPARE_MAX && (1..=SPARE_BYTES_MAX).contains(&buf.capacity()) {
             self.spare.push(buf);
         }
+    }
+
+    /// Keeps `buf` in the slot, where nothing is in flight, to be sent.
+    pub(crate) fn begin_send(&mut self, key: Key, buf: SendBuf) {
+        let mut sending = self.spare_sendings.pop().unwrap_or_default();
+        sending.buf = buf;
+        let slot = self.owned(key);
+        debug_assert!(slot.sending.is_none(), "one send in flight per connection");
+        slot.sending = Some(sending);
+    }
+
+    /// The send in flight is over: wakes whoever waits for that, and keeps its memory. True when somebody did.
+    pub(crate) fn end_send(&mut self, key: Key, result: Result<(), Errno>) -> bool {
+        let Some(slot) = self.get(key) else { return false };
+        if let Err(errno) = result {
+            slot.send_error = Some(errno);
+        }
+        let Some(mut sending) = slot.sending.take() else { return false };
+        if slot.finish_after_send {
+            slot.shutdown_write();
+        }
+        let Sending { buf, waker, .. } = std::mem::take(&mut *sending);
+        self.recycle(buf);
+        if self.spare_sendings.len() < SPARE_MAX {
+            self.spare_sendings.push(sending);
+        }
+        waker.map(Waker::wake).is_some()
     }
 
     /// A stream's repeating receive has ended. True if it is to begin again at once: it ended by itself while somebody

@@ -47,6 +47,11 @@ pub(crate) fn listen(address: &Address) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Whether descriptors can be passed on it between the bytes.
+pub(crate) fn is_unix(fd: &OwnedFd) -> bool {
+    sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX)
+}
+
 /// A socket file whose server is gone refuses connections; any other file gives another error. One whose server does not
 /// accept in time (EAGAIN) is not waited for.
 fn is_abandoned(name: &SocketAddrUnix) -> bool {

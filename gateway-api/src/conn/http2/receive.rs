@@ -65,7 +65,7 @@ impl Driver {
             };
             let Ok(step) = step else {
                 core.shared.counters.requests_malformed.up();
-                wire.input = Input::Empty;
+                wire.input = Input::EMPTY;
                 break;
             };
             match step.event {

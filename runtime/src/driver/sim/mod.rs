@@ -65,7 +65,7 @@ use crate::buffer::{ReceivePool, SendBuf};
 use crate::driver::sim::socket::{Repeat, Role, Socket};
 use crate::driver::sim::step::Step;
 use crate::driver::sim::wire::Wire;
-use crate::driver::slot::{Key, Repeating, Sending, Sockets};
+use crate::driver::slot::{Key, Repeating, Sockets};
 use crate::driver::{Close, Driver, DriverCounters, DriverReport, add};
 use crate::sys::address::Address;
 use crate::sys::wake::WakeCell;
@@ -213,11 +213,10 @@ impl Driver for Sim {
     }
 
     fn send(&mut self, sockets: &mut Sockets, key: Key, buf: SendBuf) {
-        let slot = sockets.owned(key);
-        assert!(slot.sending.is_none(), "one send in flight per connection");
+        assert!(sockets.owned(key).sending.is_none(), "one send in flight per connection");
         add(&self.counters.sends, 1);
-        slot.sending = Some(Box::new(Sending::new(buf)));
-        slot.operations += 1;
+        sockets.begin_send(key, buf);
+        sockets.owned(key).operations += 1;
         self.owned(key).sending = true;
     }
 

@@ -271,9 +271,7 @@ impl Sim {
         if result.is_err() {
             self.note("send fails", key, 0);
         }
-        if let Some(buf) = slot.sent(result) {
-            sockets.recycle(buf);
-        }
+        sockets.end_send(key, result);
         if let (true, Role::Stream(end)) = (finish, role) {
             self.wire.borrow_mut().finish(end);
         }

@@ -110,16 +110,8 @@ impl Uring {
         };
         match outcome {
             None if !slot.closing => self.submit_send(sockets, key, Telling::AtItsEnd),
-            None => {
-                if let Some(buf) = slot.sent(Err(Errno::CANCELED)) {
-                    sockets.recycle(buf);
-                }
-            }
-            Some(result) => {
-                if let Some(buf) = slot.sent(result) {
-                    sockets.recycle(buf);
-                }
-            }
+            None => _ = sockets.end_send(key, Err(Errno::CANCELED)),
+            Some(result) => _ = sockets.end_send(key, result),
         }
         Self::free_if_closed(sockets, key);
     }

@@ -42,7 +42,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::buffer::{ReceivePool, SendBuf};
-use crate::driver::slot::{INBOUND_LEASES_MAX, Key, Repeating, Sending, Sockets};
+use crate::driver::slot::{INBOUND_LEASES_MAX, Key, Repeating, Sockets};
 use crate::driver::uring::buffer_ring::BufferRing;
 use crate::driver::uring::operation::{Tag, Telling};
 use crate::driver::uring::readiness::Readiness;
@@ -269,10 +269,8 @@ impl Driver for Uring {
     }
 
     fn send(&mut self, sockets: &mut Sockets, key: Key, buf: SendBuf) {
-        let slot = sockets.owned(key);
-        debug_assert!(slot.sending.is_none());
         add(&self.counters.sends, 1);
-        slot.sending = Some(Box::new(Sending::new(buf)));
+        sockets.begin_send(key, buf);
         self.submit_send(sockets, key, self.telling);
     }
 
