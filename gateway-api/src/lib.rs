@@ -299,3 +299,8 @@ pub use ringgate_runtime::{driver::DriverChoice, net::Address, sys::placement::P
 
 /// The executors below, for whoever makes their own: a [`Site`] on a core that somebody else's loop drives.
 pub use ringgate_runtime as runtime;
+
+/// The code of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
