@@ -17,7 +17,7 @@ pub struct Limits {
     /// `drain_bytes_max` give way to those below.
     pub protocol: ringgate_protocols::limits::Limits,
     /// Limits of HTTP/2: fields, streams, windows, the abuse budget, and whether pushes are promised at all (`push`, off).
-    /// Its times for heads give way to those of [`Timeouts`].
+    /// Its times for heads and its least rates give way to those of [`Timeouts`].
     pub http2: ringgate_protocols::limits::Http2Limits,
     /// Bytes of one request body; beyond it 413. 1 MiB is nginx's. A handler may raise it for its own request with
     /// `Body::set_bytes_max` before it reads.
@@ -77,7 +77,9 @@ pub struct Timeouts {
     pub idle_timeout_ms: u64,
     /// A body or a response that is under way may stand this long before its rate is judged. 10 s.
     pub progress_grace_ms: u64,
-    /// After the grace a body must come in, and a response go out, at this rate on average. 500 B/s is Apache's.
+    /// After the grace a body must come in, and a response go out, at this rate on average. 500 B/s is Apache's. On
+    /// HTTP/2 it also counts for responses that wait for the client's windows, all of a connection together, behind
+    /// `stall_timeout_ms` of its limits; one that is taken more slowly is reset.
     pub progress_bytes_per_s_min: u64,
     /// The handler's time from the end of the head to its response; 0 for none, which is the default: only the
     /// application knows. Then 503 and the handler is dropped.

@@ -102,8 +102,13 @@ pub struct Http2Limits {
     pub header_bytes_per_s_min: u32,
     /// How long the drain waits for the PING's answer before the last GOAWAY, in ms.
     pub drain_ping_timeout_ms: u32,
-    /// A response that waits on the peer's window for so long is reset, in ms (F-05, F-16).
+    /// A response that waits on the peer's windows for so long is reset with CANCEL, in ms (F-05, F-16), if they take nothing
+    /// of it. What they take gives time back at `progress_bytes_per_s_min`, to three times as much at most. 30 s: longer
+    /// than the grace on HTTP/1, since a window is shut by whoever pauses behind the peer, and not only by a slow line.
     pub stall_timeout_ms: u32,
+    /// The least rate at which the peer takes what waits on its windows, all such responses of the connection together,
+    /// averaged behind `stall_timeout_ms`; Apache's value, as on HTTP/1.
+    pub progress_bytes_per_s_min: u32,
 }
 
 impl Default for Http2Limits {
@@ -130,6 +135,7 @@ impl Default for Http2Limits {
             header_bytes_per_s_min: 500,
             drain_ping_timeout_ms: 1_000,
             stall_timeout_ms: 30_000,
+            progress_bytes_per_s_min: 500,
         }
     }
 }

@@ -246,6 +246,35 @@ fn u_03_x_1_x_2_extended_connect() {
     talk.expect_stream_error(&request(1, 0, &EXTENDED), 1, Reason::PROTOCOL_ERROR);
 }
 
+/// RFC 9218 section 5, RFC 8941 section 4.2: the lines of the field are one dictionary.
+#[test]
+fn q_1_priority_in_several_lines() {
+    let priority = |lines: &[&str]| {
+        let mut talk = Talk::new();
+        let mut fields = GET.to_vec();
+        for line in lines {
+            fields.extend([("priority", *line), ("cookie", "a=b")]);
+        }
+        assert_eq!(talk.feed(&request(1, END_STREAM, &fields)).unwrap().len(), 1);
+        let head = talk.last_head.unwrap();
+        let names: Vec<&[u8]> = head.head.fields.iter().map(|field| field.name.of(head.bytes())).collect();
+        assert_eq!(
+            names.iter().filter(|name| **name == b"priority").count(),
+            lines.len(),
+            "the application sees them all"
+        );
+        (head.priority.urgency, head.priority.incremental)
+    };
+    assert_eq!(priority(&["u=1", "i"]), (1, true));
+    assert_eq!(priority(&["i", "u=1", "x=y"]), (1, true));
+    assert_eq!(priority(&["u=5, i", "u=2, i=?0"]), (2, false));
+    // None means anything by itself: here one does not parse, there none does, and all together do.
+    assert_eq!(priority(&["u=1", "U=2"]), (3, false));
+    assert_eq!(priority(&["U=2", "u=1"]), (3, false));
+    assert_eq!(priority(&["u=1", ""]), (3, false));
+    assert_eq!(priority(&["i, a=\"x", "y\", u=0"]), (0, true));
+}
+
 #[test]
 fn h2_23_trailers() {
     let trailers = |flags, fields: &[(&str, &str)]| frame(HEADERS, END_HEADERS | flags, 1, &block(fields));

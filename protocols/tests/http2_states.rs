@@ -121,6 +121,23 @@ fn h2_06_every_state_and_every_frame() {
     }
 }
 
+/// Any HEADERS frame makes a promised stream half-closed, an interim response too.
+#[test]
+fn p_2_a_promised_stream_is_opened_by_its_first_headers() {
+    for is_interim in [true, false] {
+        let (mut talk, id) = in_state(State::ReservedLocal);
+        let pushed = talk.key(id);
+        if is_interim {
+            talk.connection.send_interim(&mut talk.out, pushed, http::StatusCode::EARLY_HINTS, []).unwrap();
+        } else {
+            talk.connection.send_response(&mut talk.out, pushed, http::StatusCode::OK, [], false).unwrap();
+        }
+        assert_eq!(talk.connection.stream_state(StreamId::new(id)), State::HalfClosedRemote);
+        talk.sent();
+        talk.expect_stream_error(&frame(DATA, 0, id, b"x"), id, Reason::STREAM_CLOSED);
+    }
+}
+
 #[test]
 fn h2_05_right_stream_per_type() {
     for (kind, payload) in

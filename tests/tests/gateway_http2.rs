@@ -115,6 +115,27 @@ fn many_streams_are_in_flight_at_once_in_every_world() {
     });
 }
 
+/// What was under way when a hundred uploads were answered at once, their bodies in turns and their trailers.
+#[test]
+fn h2_06_uploads_that_are_answered_early_cost_no_connection() {
+    on_every_driver(app, |server| {
+        let mut client = server.connect_http2();
+        client.round_trip();
+        for _ in 0..4 {
+            let uploads: Vec<u32> = (0..100).map(|_| client.open("POST /now HTTP/2", false)).collect();
+            for _ in 0..3 {
+                uploads.iter().for_each(|&id| client.wire.say(&frame(kind::DATA, 0, id, &[7; 500])));
+            }
+            uploads.iter().for_each(|&id| client.send_trailers(id, &[("x-sum", "1")]));
+            for id in uploads {
+                assert_eq!(client.answer(id).text(), "now");
+            }
+        }
+        assert_eq!(client.get("/now").text(), "now");
+        assert_eq!(server.count("connections_accepted"), 1);
+    });
+}
+
 #[test]
 fn streams_beyond_the_limit_are_refused_and_may_come_again() {
     on_every_driver_with(

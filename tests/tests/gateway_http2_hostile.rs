@@ -1,6 +1,7 @@
 //! Clients of HTTP/2 that mean no good, end to end: floods, peers that never read, bodies that never come.
 
 use ringgate::{App, BodyError, Chunk, Config, Core, Request, Response, blocking, post};
+use ringgate_runtime::{executor::Handle, time::Sleep};
 use ringgate_tests::gateway::{
     Http2, Server, Wire, grounds,
     http2::{INITIAL_WINDOW_SIZE, code, frame, kind},
@@ -8,11 +9,12 @@ use ringgate_tests::gateway::{
 };
 use std::{
     cell::Cell,
+    future::Future,
     io::Read,
     pin::Pin,
     rc::Rc,
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -34,6 +36,21 @@ impl futures_core::Stream for Endless {
     fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.set(self.0.get() + PIECE);
         Poll::Ready(Some(Ok(vec![b'e'; PIECE].into())))
+    }
+}
+
+/// A hundred bytes every 20 s, for five minutes.
+struct Drops(Handle, Option<(Sleep, u32)>);
+
+impl futures_core::Stream for Drops {
+    type Item = Result<Chunk, BodyError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self(handle, pause) = &mut *self;
+        let (sleep, made) = pause.get_or_insert_with(|| (handle.sleep(Duration::from_secs(20)), 0));
+        ready!(Pin::new(&mut *sleep).poll(cx));
+        (*sleep, *made) = (handle.sleep(Duration::from_secs(20)), *made + 1);
+        Poll::Ready((*made <= 15).then(|| Ok(vec![b'd'; 100].into())))
     }
 }
 
@@ -66,6 +83,7 @@ fn app(_: &Core) -> App {
         .route("/now", |_: &Request| "now")
         .route("/made", |request: &Request| request.state::<Made>().0.get().to_string())
         .route("/endless", |request: &Request| Response::stream(Endless(request.state::<Made>().0.clone())))
+        .route("/drops", |request: &Request| Response::stream(Drops(request.handle().clone(), None)))
         .route("/page", |request: &Request| {
             let made = &request.state::<Made>().0;
             made.set(made.get() + 4_000);
@@ -161,6 +179,95 @@ fn f_05_a_peer_that_gives_no_window_holds_a_bounded_amount_and_is_reset() {
                 assert_eq!(client.finish(id).reset, Some(code::CANCEL));
             }
             assert!((20_000..60_000).contains(&(server.now_ms() - begun)), "after stall_timeout_ms or so");
+        },
+    );
+}
+
+/// The slow read: windows open by a few bytes now and then. That costs the streams it is done to, and no other.
+#[test]
+fn f_16_a_peer_that_takes_too_slowly_loses_what_it_takes_so() {
+    in_every_world(
+        app,
+        |_| {},
+        |sim| sim.window_bytes = 65_536,
+        |server| {
+            let mut client = Http2::with_settings(server.wire(), &[(INITIAL_WINDOW_SIZE, 65_535)]);
+            client.gives_windows = false;
+            client.give_window(0, 0x7000_0000);
+            client.round_trip();
+            let begun = server.now_ms();
+            let (slow, steady) = (client.begin("/endless"), client.begin("/endless"));
+            // All is taken of what is made slowly, but not at once.
+            let mut patient = Http2::with_settings(server.wire(), &[(INITIAL_WINDOW_SIZE, 100)]);
+            patient.gives_windows = false;
+            let (drops, mut given) = (patient.begin("/drops"), 100);
+            for second in 0..340 {
+                server.pass(1_000);
+                patient.round_trip();
+                let came = patient.streams[&drops].answer.as_ref().map_or(0, |answer| answer.body.len());
+                if second % 7 == 0 && came == given {
+                    given += 100;
+                    patient.give_window(drops, 100);
+                }
+                if second % 30 == 0 && client.streams[&slow].reset.is_none() {
+                    client.give_window(slow, 64);
+                }
+                client.give_window(steady, 1_000);
+                client.round_trip();
+            }
+            assert_eq!(client.streams[&slow].reset, Some(code::CANCEL));
+            assert_eq!((client.streams[&steady].reset, patient.streams[&drops].reset), (None, None));
+            assert!(patient.streams[&drops].answer.as_ref().unwrap().body.len() > 1_000);
+            assert_eq!(server.count("timeouts_send"), 1);
+            // Nobody takes anything from here on.
+            assert_eq!(client.finish(steady).reset, Some(code::CANCEL));
+            assert!(server.now_ms() - begun < 500_000);
+            // The window of the connection is one for all of its streams.
+            let mut client = Http2::with_settings(server.wire(), &[(INITIAL_WINDOW_SIZE, 0x7000_0000)]);
+            client.gives_windows = false;
+            client.round_trip();
+            let streams = [client.begin("/endless"), client.begin("/endless")];
+            for second in 0..200 {
+                server.pass(1_000);
+                if second % 30 == 0 {
+                    client.give_window(0, 64);
+                }
+                client.round_trip();
+            }
+            assert!(streams.iter().all(|id| client.streams[id].reset == Some(code::CANCEL)));
+        },
+    );
+}
+
+/// Behind a slow line a client opens its windows late, since it does not have yet what would let it. What stands in our own
+/// send meanwhile is not taken for its choice.
+#[test]
+fn f_16_a_slow_line_is_not_a_slow_reader() {
+    in_every_world(
+        app,
+        |_| {},
+        |sim| sim.window_bytes = 4_096,
+        |server| {
+            let mut client = Http2::with_settings(server.wire(), &[(INITIAL_WINDOW_SIZE, 65_535)]);
+            client.give_window(0, 0x7000_0000);
+            client.round_trip();
+            let stream = client.begin("/endless");
+            let (mut heard, mut given, begun) = (0, 0, server.now_ms());
+            while server.now_ms() - begun < 1_000_000 {
+                // 560 bytes per second, and the window is given back when nearly all of it has come.
+                while (heard as u64) < (server.now_ms() - begun) * 560 / 1_000 {
+                    let bytes = client.wire.hear().len();
+                    assert!(bytes > 0, "cut after {} ms", server.now_ms() - begun);
+                    heard += bytes;
+                }
+                if heard - given > 60_500 {
+                    given += 60_000;
+                    client.give_window(stream, 60_000);
+                }
+                server.pass(1_000);
+            }
+            assert_eq!(server.count("timeouts_send"), 0);
+            assert_eq!(server.count("connections_open"), 1);
         },
     );
 }

@@ -35,7 +35,8 @@ impl Cost {
 /// The bucket.
 ///
 /// WINDOW_UPDATE frames have an allowance of 5 + 2 × (streams + 10 × DATA frames sent), so that a fast honest download
-/// is never charged for them.
+/// is never charged for them. For every stream that we reset one frame is free that ends it from the other side: trailers,
+/// an empty END_STREAM, another RST_STREAM. An honest client may have that under way, for a hundred uploads at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     fifths: i64,
@@ -43,6 +44,7 @@ pub struct Budget {
     tokens_per_s: u32,
     refilled_ms: u64,
     updates_allowed: u32,
+    late_allowed: u32,
 }
 
 impl Budget {
@@ -50,7 +52,7 @@ impl Budget {
     #[must_use]
     pub const fn new(tokens_max: u32, tokens_per_s: u32, now_ms: u64) -> Self {
         let fifths_max = tokens_max as i64 * FIFTHS;
-        Self { fifths: fifths_max, fifths_max, tokens_per_s, refilled_ms: now_ms, updates_allowed: 5 }
+        Self { fifths: fifths_max, fifths_max, tokens_per_s, refilled_ms: now_ms, updates_allowed: 5, late_allowed: 0 }
     }
 
     /// Takes the cost; false when the bucket is empty.
@@ -77,6 +79,21 @@ impl Budget {
             return true;
         }
         self.charge(Cost::WindowUpdate, now_ms)
+    }
+
+    /// Takes the cost of a frame that comes behind our RST_STREAM, or a piece of the allowance.
+    #[must_use]
+    pub fn charge_late(&mut self, now_ms: u64) -> bool {
+        if self.late_allowed > 0 {
+            self.late_allowed -= 1;
+            return true;
+        }
+        self.charge(Cost::Frame, now_ms)
+    }
+
+    /// We have reset a stream.
+    pub const fn stream_reset(&mut self) {
+        self.late_allowed = self.late_allowed.saturating_add(1);
     }
 
     /// A stream was opened.

@@ -22,7 +22,7 @@ pub struct RequestHead {
     pub protocol: Option<Span>,
     /// The `content-length`, already well-formed.
     pub content_length: Option<u64>,
-    /// What the `priority` field says.
+    /// What the `priority` field says, all its lines together.
     pub priority: Priority,
     /// Bit per field that must stay a never-indexed literal when sent on.
     never_indexed: u128,
@@ -131,6 +131,7 @@ pub(crate) struct Assembly<'a> {
     /// A field that is not a pseudo-field was seen; no pseudo-field may follow.
     regular: bool,
     cookies: u32,
+    priorities: u32,
     host: Option<Span>,
     content_type: bool,
 }
@@ -156,10 +157,21 @@ impl RequestHead {
             malformed: false,
             regular: false,
             cookies: 0,
+            priorities: 0,
             host: None,
             content_type: false,
         };
         (&mut self.text, assembly)
+    }
+
+    /// Reads the `priority` of all its lines: they are one dictionary, in the order in which they came (RFC 8941 section
+    /// 4.2), and no line means anything by itself.
+    #[cold]
+    pub(crate) fn join_priority(&mut self) {
+        let text = self.text.as_slice();
+        let lines = self.head.fields.iter().filter(|field| field.name.of(text) == b"priority");
+        let lines: Vec<&[u8]> = lines.map(|field| field.value.of(text)).collect();
+        self.priority = Priority::parse(&lines.join(&b", "[..]));
     }
 
     /// Joins cookie crumbs by `; ` (section 8.2.3): the first crumb's field gets the whole, the others go.
@@ -201,6 +213,11 @@ impl Assembly<'_> {
     /// True when crumbs have to be joined.
     pub(crate) const fn has_crumbs(&self) -> bool {
         self.cookies > 1
+    }
+
+    /// True when the priority stands in more than one line.
+    pub(crate) const fn has_priority_lines(&self) -> bool {
+        self.priorities > 1
     }
 
     /// A field of a request head.
@@ -278,7 +295,10 @@ impl Assembly<'_> {
                 self.host = Some(field.value);
             }
             Kind::Te => self.malformed |= !value.eq_ignore_ascii_case(b"trailers"),
-            Kind::Priority => *self.priority = Priority::parse(value),
+            Kind::Priority => {
+                self.priorities += 1;
+                *self.priority = Priority::parse(value);
+            }
             _ => self.malformed = true,
         }
     }

@@ -42,6 +42,17 @@ pub(crate) const LENGTH_UNKNOWN: u64 = u64::MAX;
 /// A tunnel, which carries DATA of any length and nothing else (section 8.5).
 pub(crate) const LENGTH_OF_TUNNEL: u64 = u64::MAX - 1;
 
+/// How a stream was found that has bytes offered, since there were none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Found {
+    /// Not yet, or never waiting on the peer.
+    Never,
+    /// Waiting on the peer at an earlier check.
+    Moving,
+    /// Waiting on the peer.
+    Waiting,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Stream {
     pub(crate) id: StreamId,
@@ -54,8 +65,8 @@ pub(crate) struct Stream {
     pub(crate) end_offered: bool,
     pub(crate) queued: bool,
     pub(crate) priority: Priority,
-    /// The round of checks that first found offered bytes which do not move; 0 when they moved since the last one.
-    pub(crate) stalled: u8,
+    /// How the last check of what waits on the peer has found it.
+    pub(crate) found: Found,
     /// Neighbours in the queue of its urgency, or the next free slot.
     pub(crate) previous: u16,
     pub(crate) next: u16,
@@ -86,7 +97,15 @@ impl Stream {
             expected: LENGTH_UNKNOWN,
             send_window: SendWindow::default(),
             receive_window: ReceiveWindow::new(receive_window),
-            stalled: 0,
+            found: Found::Never,
+        }
+    }
+
+    /// HEADERS are sent: a promised stream is reserved no longer (section 5.1).
+    #[inline]
+    pub(crate) const fn open_promised(&mut self) {
+        if matches!(self.state, State::ReservedLocal) {
+            self.state = State::HalfClosedRemote;
         }
     }
 

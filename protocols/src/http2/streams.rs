@@ -1,13 +1,23 @@
 //! All streams of a connection: a slab, a small index from number to slot, queues by urgency, and a short memory of
 //! streams that are over.
+//!
+//! Of those only the ones are remembered on which a late frame is the client's mistake: those that it has ended itself, and
+//! the numbers that it skipped. On all others it may have had anything under way when our RST_STREAM went out, and nothing
+//! tells us when that has ended: section 5.1 demands that it be accounted for and thrown away, and asks for no timers. A
+//! memory of our resets would have to outlast any number of streams that end after them; this one may forget, and what it
+//! has forgotten it suffers, as nghttp2 does with all of them. (h2o, nginx and the `h2` crate end the connection.)
 
 use crate::hpack::decode::BlockSize;
 use crate::http2::state::State;
 use crate::http2::stream::{NOBODY, Stream, StreamKey};
 use crate::http2::stream_id::StreamId;
 
-/// How many streams that are over are remembered. Frames on older ones are answered as on a finished stream.
+/// How many streams that the client has ended are remembered. Frames on older ones are thrown away, as behind our
+/// RST_STREAM.
 const REMEMBERED: usize = 32;
+
+/// How many times a client may leave out numbers until the first of them are forgotten. Most never do, some begin at 15.
+const SKIPS_REMEMBERED: usize = 4;
 
 /// Urgencies of RFC 9218.
 const URGENCIES: usize = 8;
@@ -44,6 +54,9 @@ pub(crate) struct Streams {
     over_at: u8,
     over_ids: [u32; REMEMBERED],
     over_states: [State; REMEMBERED],
+    skips_at: u8,
+    /// First and last of the numbers left out, one time each; never used ones are 0.
+    skips: [(u32, u32); SKIPS_REMEMBERED],
 }
 
 impl Streams {
@@ -61,6 +74,8 @@ impl Streams {
             over_at: 0,
             over_ids: [0; REMEMBERED],
             over_states: [State::Idle; REMEMBERED],
+            skips_at: 0,
+            skips: [(0, 0); SKIPS_REMEMBERED],
         }
     }
 
@@ -167,7 +182,7 @@ impl Streams {
         }
     }
 
-    /// Frees the slot and remembers how the stream ended. With the last stream of many their memory goes too.
+    /// Frees the slot, and remembers the stream if it was not reset by us. With the last stream of many their memory goes too.
     pub(crate) fn remove(&mut self, key: StreamKey) {
         self.dequeue(key.slot);
         let state = self.slots[usize::from(key.slot)].state;
@@ -206,27 +221,49 @@ impl Streams {
         self.index[hole] = 0;
     }
 
-    /// Remembers how a stream without a slot ended.
+    /// Remembers how a stream without a slot ended; a reset by us is what is taken for granted.
     #[inline]
     pub(crate) fn remember(&mut self, id: StreamId, state: State) {
+        if state != State::Reset {
+            self.keep(id, state);
+        }
+    }
+
+    #[inline]
+    fn keep(&mut self, id: StreamId, state: State) {
         let at = usize::from(self.over_at) % REMEMBERED;
         self.over_ids[at] = id.get();
         self.over_states[at] = state;
         self.over_at = self.over_at.wrapping_add(1);
     }
 
-    /// Remembers that a stream which may be remembered already was reset by us since.
+    /// A stream that may be remembered, or was skipped, has been reset by us since.
     pub(crate) fn remember_reset(&mut self, id: StreamId) {
         match self.over_ids.iter().position(|&over| over == id.get()) {
             Some(at) => self.over_states[at] = State::Reset,
-            None => self.remember(id, State::Reset),
+            None if self.is_skipped(id) => self.keep(id, State::Reset),
+            None => {}
         }
     }
 
-    /// How a stream ended, while it is remembered.
+    /// The client has left out the numbers from `first` to before `next`, which closes them (section 5.1.1).
+    #[cold]
+    pub(crate) fn skip(&mut self, first: StreamId, next: StreamId) {
+        self.skips[usize::from(self.skips_at) % SKIPS_REMEMBERED] = (first.get(), next.get() - 1);
+        self.skips_at = self.skips_at.wrapping_add(1);
+    }
+
+    /// The client has left this number out, as far as is remembered.
+    fn is_skipped(&self, id: StreamId) -> bool {
+        id.is_client() && self.skips.iter().any(|&(first, last)| (first..=last).contains(&id.get()))
+    }
+
+    /// How a stream ended that does not live any more; `None` when it never lived, because its number was skipped.
     pub(crate) fn recall(&self, id: StreamId) -> Option<State> {
-        let at = self.over_ids.iter().position(|&over| over == id.get())?;
-        Some(self.over_states[at])
+        match self.over_ids.iter().position(|&over| over == id.get()) {
+            Some(at) => Some(self.over_states[at]),
+            None => (!self.is_skipped(id)).then_some(State::Reset),
+        }
     }
 
     /// All live streams.

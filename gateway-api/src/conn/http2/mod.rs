@@ -100,6 +100,8 @@ fn limits<S: ByteStream>(wire: &Wire<S>) -> Http2Limits {
     limits.header_timeout_ms = narrow(timeouts.header_timeout_ms);
     limits.header_grace_ms = narrow(timeouts.header_grace_ms);
     limits.header_bytes_per_s_min = narrow(timeouts.progress_bytes_per_s_min);
+    // And a response has to be taken as fast.
+    limits.progress_bytes_per_s_min = narrow(timeouts.progress_bytes_per_s_min);
     // RFC 8441 section 3: announced only where there is something to connect to.
     limits.connect_protocol &= wire.table.has_websocket;
     limits
@@ -117,6 +119,8 @@ pub(crate) struct Driver {
     table: Rc<Table>,
     /// What leaves next.
     buf: SendBuf,
+    /// Since when the send in flight stands.
+    send_begun: Instant,
     send_deadline: Instant,
     /// When the first of the request bodies that are waited for is too slow.
     body_deadline: Option<Instant>,
@@ -139,6 +143,7 @@ impl Driver {
             receiving: Vec::new(),
             wakers: StreamWakers::default(),
             buf: SendBuf::default(),
+            send_begun: Instant::default(),
             send_deadline: Instant::default(),
             body_deadline: None,
             request_deadline: None,

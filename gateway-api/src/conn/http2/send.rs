@@ -33,6 +33,7 @@ impl Driver {
             if self.buf.is_empty() {
                 return Ok(());
             }
+            self.send_begun = wire.now();
             self.send_deadline = wire.send_allowance(self.buf.len());
             wire.stream.start_send(std::mem::replace(&mut self.buf, wire.core().handle().take_send_buf()));
             if !is_full {

@@ -7,7 +7,7 @@ use crate::http2::error::{ConnectionError, Fault, SendError, StreamError};
 use crate::http2::frame::{FrameHeader, data, flag, window_update};
 use crate::http2::reason::Reason;
 use crate::http2::state::{self, Receipt, Sending, State, Verdict};
-use crate::http2::stream::{LENGTH_OF_TUNNEL, StreamKey};
+use crate::http2::stream::{Found, LENGTH_OF_TUNNEL, StreamKey};
 use crate::http2::stream_id::StreamId;
 use crate::http2::window::WINDOW_INITIAL;
 use crate::span::Span;
@@ -66,7 +66,7 @@ impl Connection {
             (Verdict::ConnectionError(reason), _) => return Err(ConnectionError { reason, fault: Fault::State }),
             // In flight behind our reset: accounted for above, otherwise ignored. Only what carries nothing is charged, so
             // that it is no free way to keep us busy; `data_body` charges the one without END_STREAM.
-            _ if length == 0 && end_stream => self.charge(Cost::Frame)?,
+            _ if length == 0 && end_stream => self.charge_late()?,
             _ => {}
         }
         if padded {
@@ -203,7 +203,6 @@ impl Connection {
     /// [`SendError`], and nothing was announced.
     pub fn offer(&mut self, out: &mut Vec<u8>, key: StreamKey, bytes: usize, end: bool) -> Result<(), SendError> {
         self.poll_output(out);
-        let now_ms = self.now_ms;
         let stream = self.sendable(key)?;
         if !stream.head_sent {
             return Err(SendError::HeadMissing);
@@ -212,14 +211,14 @@ impl Connection {
             return Err(SendError::BodyPending);
         }
         if stream.offered == 0 {
-            stream.stalled = 0;
+            stream.found = Found::Never;
         }
         stream.offered += bytes as u64;
         stream.end_offered = end;
         if stream.offered > 0 {
             self.streams.enqueue(key.slot);
-            if self.stall_check_ms.is_none() {
-                self.stall_check_ms = Some(now_ms + u64::from(self.limits.stall_timeout_ms));
+            if self.pace_check_at.is_none() {
+                self.pace_check_at = Some(self.now_ms + self.pace_check_ms());
             }
         } else if end {
             data::write_header(out, key.id, 0, true);
@@ -253,12 +252,10 @@ impl Connection {
             }
             let wanted = stream.offered.min(length_max as u64).min(u64::from(self.peer.max_frame_size)) as usize;
             let length = wanted.min(open as usize);
-            // A few bytes now and then are no progress.
             let is_tiny = length < wanted && length < TINY_BYTES;
             stream.offered -= length as u64;
-            if !is_tiny {
-                stream.stalled = 0;
-                self.has_moved = true;
+            if let Some(book) = &mut self.book {
+                book.count(key.slot, length);
             }
             stream.send_window.spend(length);
             self.send_window.spend(length);

@@ -6,7 +6,6 @@ use crate::http2::error::{ConnectionError, Fault};
 use crate::http2::frame::{goaway, ping};
 use crate::http2::reason::Reason;
 use crate::http2::stream_id::StreamId;
-use crate::http2::window::WINDOW_INITIAL;
 
 /// How far the graceful end is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,7 +82,7 @@ impl Connection {
             Drain::Announced(since) => Some(since + u64::from(self.limits.drain_ping_timeout_ms)),
             _ => None,
         };
-        [settings, block, drain, self.stall_check_ms].into_iter().flatten().min()
+        [settings, block, drain, self.pace_check_at].into_iter().flatten().min()
     }
 
     /// When the header block that is arriving, be it in one frame or in several, is given up (F-04, R-01): at the end of
@@ -103,8 +102,9 @@ impl Connection {
     }
 
     /// For a while until `now_ms` nothing was read, because too much output waits: that the frame or block in hand is not
-    /// complete is not the peer's doing. Its time begins anew.
+    /// complete is not the peer's doing, nor that windows did not open. The time of both begins anew.
     pub fn excuse(&mut self, now_ms: u64) {
+        self.excuse_all_waits(now_ms);
         self.partial_ms = now_ms;
         if let Some(block) = &mut self.block {
             block.since_ms = now_ms;
@@ -139,52 +139,8 @@ impl Connection {
             {
                 self.finish_drain();
             }
-            Ok(self.reset_stalled())
+            Ok(self.check_pace())
         };
         outcome.inspect_err(|&error| self.die(error))
-    }
-
-    /// Resets one stream whose offered bytes have not moved for `stall_timeout_ms` because the peer's windows are shut, and
-    /// finds the next deadline. One that waits for its turn, or for the transport, does not stall.
-    ///
-    /// Only here is time known for certain (verbs have none), so movement is noted by the verbs and dated here: a check
-    /// every half period makes a stalled stream wait for one period at least and two at most.
-    fn reset_stalled(&mut self) -> Option<Event> {
-        let now_ms = self.now_ms;
-        let check_ms = self.stall_check_ms.filter(|&check_ms| check_ms <= now_ms)?;
-        // At least one, so that a patience of zero divides nothing by it.
-        let half_ms = u64::from(self.limits.stall_timeout_ms).div_ceil(2).max(1);
-        // Rounds that were slept through count; no more than two of them matter.
-        let skipped = ((now_ms - check_ms) / half_ms).min(2) as u16;
-        let round = ((u16::from(self.stall_round) + skipped - 1) % 254 + 1) as u8;
-        let initial = self.peer.initial_window_size;
-        let (is_open, has_moved) = (self.send_window.available(WINDOW_INITIAL) > 0, self.has_moved);
-        let mut waiting = false;
-        for slot in 0..self.streams.slots() {
-            let Some(key) = self.streams.at(slot) else { continue };
-            let Some(stream) = self.streams.get_mut(key) else { continue };
-            if stream.offered == 0 {
-                continue;
-            }
-            waiting = true;
-            if stream.send_window.available(initial) > 0 && (is_open || has_moved) {
-                // Where others move, the connection's window opens now and then, and is for those that come first.
-                stream.stalled = if is_open { 0 } else { round };
-                continue;
-            }
-            if stream.stalled == 0 {
-                stream.stalled = round;
-            }
-            // Two rounds later a whole period has passed.
-            if (u16::from(round) + 254 - u16::from(stream.stalled)) % 254 >= 2 {
-                self.reset_live(key, Reason::CANCEL);
-                // The check stays due: the caller asks again until no stream is left that stalls.
-                return Some(Event::Reset { stream: key, reason: Reason::CANCEL, by_peer: false });
-            }
-        }
-        self.stall_round = round % 254 + 1;
-        self.has_moved = false;
-        self.stall_check_ms = waiting.then_some(now_ms + half_ms);
-        None
     }
 }

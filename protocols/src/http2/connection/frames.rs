@@ -86,6 +86,7 @@ impl Connection {
             if !self.send_window.widen(WINDOW_INITIAL, increment) {
                 return Err(ConnectionError { reason: Reason::FLOW_CONTROL_ERROR, fault: Fault::FlowControl });
             }
+            self.widened = self.widened.wrapping_add(increment);
             return Ok(None);
         }
         let key = self.streams.find(id);
@@ -127,7 +128,7 @@ impl Connection {
                 let event = Event::Reset { stream: key, reason: rst_stream::read(payload), by_peer: true };
                 Ok(is_told.then_some(event))
             }
-            _ => self.charge(Cost::Frame).map(|()| None),
+            _ => self.charge_late().map(|()| None),
         }
     }
 

@@ -115,11 +115,14 @@ impl Connection {
             Some(size) => (Decoded::Well, size),
             None => self.decode_request(&mut head, block)?,
         };
+        let next = StreamId::new((self.last_client.get() + 1) | 1);
+        if id != next {
+            self.streams.skip(next, id);
+        }
         self.last_client = id;
         if let Drain::Last(_) = self.drain {
             // H2-27: ignored behind our GOAWAY, but decoded.
             heads.recycle(head);
-            self.streams.remember(id, State::Reset);
             return self.charge(Cost::Frame).map(|()| None);
         }
         let early = self.early_priority(id);
@@ -166,7 +169,7 @@ impl Connection {
         self.charge(Cost::Refused)?;
         self.count_control()?;
         rst_stream::write(&mut self.control, id, reason);
-        self.streams.remember(id, State::Reset);
+        self.budget.stream_reset();
         Ok(None)
     }
 
@@ -186,10 +189,12 @@ impl Connection {
         }
         .write(&mut self.control);
         self.control.extend_from_slice(&block);
-        if !end_stream {
+        if end_stream {
+            self.streams.remember(id, State::Finished);
+        } else {
             rst_stream::write(&mut self.control, id, Reason::NO_ERROR);
+            self.budget.stream_reset();
         }
-        self.streams.remember(id, if end_stream { State::Finished } else { State::Reset });
         Ok(None)
     }
 
@@ -203,7 +208,7 @@ impl Connection {
     ) -> Result<Option<Event>, ConnectionError> {
         let key = self.streams.find(id);
         if key.is_none() && (!id.is_client() || self.streams.recall(id).is_none()) {
-            // Even, or never opened because a higher one was (section 5.1.1); or closed so long ago that it is all one.
+            // Even, or never opened because a higher one was (section 5.1.1).
             return Err(ConnectionError { reason: Reason::PROTOCOL_ERROR, fault: Fault::StreamOrder });
         }
         let receipt = if end_stream { Receipt::HeadersEnd } else { Receipt::Headers };
@@ -234,7 +239,7 @@ impl Connection {
             }
             _ => {
                 heads.recycle(head);
-                self.charge(Cost::Frame).map(|()| None)
+                self.charge_late().map(|()| None)
             }
         }
     }
@@ -317,8 +322,12 @@ impl Connection {
         if finished == Err(Malformed) {
             return Ok((Decoded::Malformed, size));
         }
+        let has_priority_lines = assembly.has_priority_lines();
         if assembly.has_crumbs() {
             head.join_cookies();
+        }
+        if has_priority_lines {
+            head.join_priority();
         }
         Ok((Decoded::Well, size))
     }

@@ -6,6 +6,7 @@ mod frames;
 mod headers;
 mod input;
 mod output;
+mod pace;
 
 pub use data::Grant;
 pub use output::Promise;
@@ -32,6 +33,7 @@ use crate::span::Span;
 
 use drain::Drain;
 use input::Reading;
+use pace::Book;
 
 /// The server's side of one HTTP/2 connection, without a socket or a clock.
 ///
@@ -111,6 +113,8 @@ pub struct Connection {
     budget: Budget,
     peer: PeerSettings,
     send_window: SendWindow,
+    /// By how much it was widened, around the range of the number.
+    widened: u32,
     /// No stream's send window ever was further above the initial size than this.
     send_delta_max: i64,
     receive_window: ReceiveWindow,
@@ -135,11 +139,10 @@ pub struct Connection {
     early_priorities: Vec<(StreamId, Priority)>,
     now_ms: u64,
     opened_ms: u64,
-    stall_check_ms: Option<u64>,
-    /// Number of that check, from 1 to 254 and around.
-    stall_round: u8,
-    /// Something was granted since the last one.
-    has_moved: bool,
+    /// When it is time to look at the responses that wait on the peer.
+    pace_check_at: Option<u64>,
+    /// While some do.
+    book: Option<Box<Book>>,
 }
 
 /// A header block in more than one frame.
@@ -190,7 +193,7 @@ pub enum Event {
         /// Only `fields` has meaning.
         head: Box<RequestHead>,
     },
-    /// The stream was reset: by the peer, or by us because the peer broke a rule or stalled. Nothing more can be sent;
+    /// The stream was reset: by the peer, or by us because the peer broke a rule or took too little. Nothing more can be sent;
     /// the handler is to be cancelled and [`Connection::stream_done`] said. Told of streams whose handler runs, and of
     /// those that have bytes to send yet.
     Reset {
@@ -231,6 +234,7 @@ impl Connection {
             budget: Budget::new(limits.glitch_tokens_max, limits.glitch_tokens_per_s, now_ms),
             peer: PeerSettings::default(),
             send_window: SendWindow::default(),
+            widened: 0,
             send_delta_max: 0,
             receive_window: ReceiveWindow::new(limits.connection_window_bytes.max(WINDOW_INITIAL)),
             uncredited: 0,
@@ -249,9 +253,8 @@ impl Connection {
             early_priorities: Vec::new(),
             now_ms,
             opened_ms: now_ms,
-            stall_check_ms: None,
-            stall_round: 1,
-            has_moved: false,
+            pace_check_at: None,
+            book: None,
             limits,
         };
         connection.queue_settings();
@@ -379,6 +382,7 @@ impl Connection {
             + self.encoder.table().capacity()
             + self.streams.capacity_bytes()
             + self.control.capacity()
+            + self.book.as_ref().map_or(0, |book| book.capacity_bytes())
             + self.early_priorities.capacity() * size_of::<(StreamId, Priority)>()
     }
 
@@ -407,6 +411,15 @@ impl Connection {
         }
     }
 
+    /// A frame behind our RST_STREAM.
+    fn charge_late(&mut self) -> Result<(), ConnectionError> {
+        if self.budget.charge_late(self.now_ms) {
+            Ok(())
+        } else {
+            Err(ConnectionError { reason: Reason::ENHANCE_YOUR_CALM, fault: Fault::Budget })
+        }
+    }
+
     /// Counts one frame that waits in `control`.
     fn count_control(&mut self) -> Result<(), ConnectionError> {
         self.control_frames += 1;
@@ -427,7 +440,7 @@ impl Connection {
         Ok(is_told.then_some(event))
     }
 
-    /// The peer broke a rule on a stream that does not live here: RST_STREAM, charged and remembered.
+    /// The peer broke a rule on a stream that does not live here: RST_STREAM, charged and only once.
     fn stream_error_over(&mut self, id: StreamId, reason: Reason) -> Result<(), ConnectionError> {
         self.charge(Cost::Reset)?;
         self.count_control()?;
@@ -443,6 +456,7 @@ impl Connection {
         stream.state = next;
         stream.offered = 0;
         rst_stream::write(&mut self.control, key.id, reason);
+        self.budget.stream_reset();
         self.streams.dequeue(key.slot);
         self.settle(key);
     }

@@ -47,6 +47,7 @@ impl Connection {
         if stream.head_sent {
             return Err(SendError::HeadSent);
         }
+        stream.open_promised();
         self.write_headers(out, key.id, Some(status), fields, false);
         Ok(())
     }
@@ -84,9 +85,7 @@ impl Connection {
             return Err(SendError::HeadSent);
         }
         stream.head_sent = true;
-        if stream.state == State::ReservedLocal {
-            stream.state = State::HalfClosedRemote;
-        }
+        stream.open_promised();
         match repeat {
             None => self.write_headers(out, key.id, Some(status), fields, end_stream),
             Some(repeat) => self.write_repeated(out, key.id, repeat, status, fields, end_stream),
