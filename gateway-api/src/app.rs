@@ -29,7 +29,8 @@ use std::{
 /// }
 /// let api = App::new().route("/user/{id}", get(user));
 /// let app = App::new().mount("/api", api).fallback(|_: &Request| (http::StatusCode::NOT_FOUND, "nothing here\n"));
-/// # let _ = app;
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert!(client::ask(app, "GET /api/user/7 HTTP/1.1", "").ends_with("\r\n\r\nuser 7\n"));
 /// ```
 #[derive(Default)]
 pub struct App {
@@ -66,14 +67,23 @@ impl App {
     ///
     /// ```
     /// use ringgate::{App, Request, Response, blocking, get, websocket::WebSocket};
-    /// let app = App::new()
-    ///     .route("/inline", |_: &Request| "at once, on the core")
-    ///     .route("/async", async |request: Request| format!("on the core, as {}", request.protocol()))
-    ///     .route("/blocking", |_: blocking::Request| std::fs::read_to_string("/proc/loadavg"))
-    ///     .route("/socket", async |mut socket: WebSocket| drop(socket.send("hello").await))
-    ///     .route("/socket-on-a-thread", |mut socket: blocking::WebSocket| drop(socket.send("hello")))
-    ///     .route("/methods", get(|_: &Request| "shown").post(async |request: Request| Response::stream(request.into_body())));
-    /// # let _ = app;
+    /// fn application() -> App {
+    ///     let echo = async |request: Request| Response::stream(request.into_body());
+    ///     App::new()
+    ///         .route("/inline", |_: &Request| "at once, on the core")
+    ///         .route("/async", async |request: Request| format!("on the core, as {}", request.protocol()))
+    ///         .route("/blocking", |_: blocking::Request| std::fs::read_to_string("/proc/self/comm"))
+    ///         .route("/socket", async |mut socket: WebSocket| drop(socket.send("hello").await))
+    ///         .route("/socket-on-a-thread", |mut socket: blocking::WebSocket| drop(socket.send("hello")))
+    ///         .route("/methods", get(|_: &Request| "shown").post(echo))
+    /// }
+    /// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+    /// # for path in ["/inline", "/async", "/blocking", "/methods"] {
+    /// #     assert!(client::ask(application(), &format!("GET {path} HTTP/1.1"), "").starts_with("HTTP/1.1 200 "), "{path}");
+    /// # }
+    /// # for path in ["/socket", "/socket-on-a-thread"] {
+    /// #     assert_eq!(client::converse(application(), path, &[]), ["hello"], "{path}");
+    /// # }
     /// ```
     ///
     /// # Panics
@@ -184,7 +194,8 @@ impl fmt::Debug for App {
 /// let purge = Method::from_bytes(b"PURGE").unwrap();
 /// let note = get(|_: &Request| "a note\n").put(store).on(purge, |_: &Request| Response::new(StatusCode::NO_CONTENT));
 /// let app = App::new().route("/note", note);
-/// # let _ = app;
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert!(client::ask(app, "POST /note HTTP/1.1", "").contains("\r\nallow: GET, HEAD, PUT, OPTIONS, PURGE\r\n"));
 /// ```
 #[derive(Default, Debug)]
 pub struct Methods {

@@ -28,7 +28,9 @@ use std::{
 ///     }
 ///     Ok(format!("{bytes} bytes\n"))
 /// }
-/// # let _ = ringgate::App::new().route("/count", ringgate::post(count));
+/// # let app = ringgate::App::new().route("/count", ringgate::post(count));
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert!(client::ask(app, "POST /count HTTP/1.1", &"a".repeat(100_000)).ends_with("100000 bytes\n"));
 /// ```
 #[derive(Default)]
 pub struct Body {

@@ -7,7 +7,9 @@ use std::time::Duration;
 /// below it the copy is cheaper than one more piece in the send.
 pub(crate) const COPIED_BYTES_MAX: usize = 4096;
 
-/// How much of everything. The defaults are safe for a port that faces the internet.
+/// How much of everything. The defaults are safe for a port that faces the internet. Taken from [`Limits::default`] and
+/// changed field by field, as at [`Config`]; what must differ from route to route is said there (`Body::set_bytes_max`,
+/// [`WebSocketRoute::limits`](crate::websocket::WebSocketRoute::limits)).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
@@ -61,7 +63,8 @@ impl Default for Limits {
     }
 }
 
-/// How long everything. Milliseconds, as the names say.
+/// How long everything. Milliseconds, as the names say. Taken from [`Timeouts::default`] and changed field by field, as at
+/// [`Config`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Timeouts {
@@ -82,7 +85,8 @@ pub struct Timeouts {
     /// application knows. Then 503 and the handler is dropped.
     pub request_timeout_ms: u64,
     /// After the last response: how long the peer's remaining bytes are read and thrown away before the socket
-    /// closes, so that no reset destroys the response (RFC 9112 section 9.6). 2 s, a few round trips.
+    /// closes, so that no reset destroys the response (RFC 9112 section 9.6). 2 s, a few round trips. During a drain who is
+    /// silent for 250 ms is not waited for any longer.
     pub linger_timeout_ms: u64,
     /// How long `Gateway::run` lets running exchanges go on after a signal. 30 s, what supervisors wait before they
     /// kill.

@@ -37,7 +37,15 @@ use std::{
 ///         format!("core {index} has served {} requests\n", served.get())
 ///     })
 /// }
-/// # let _ = ringgate::Gateway::builder(application);
+/// # let gateway = ringgate::Gateway::builder(application).cores(ringgate::Placement::Unpinned { count: 1 });
+/// # let gateway = gateway.listen("127.0.0.1:0".parse().unwrap()).start()?;
+/// # use std::io::{Read, Write};
+/// # let mut client = std::net::TcpStream::connect(gateway.addresses()[0].to_string())?;
+/// # client.write_all(b"GET /served HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")?;
+/// # let mut answer = String::new();
+/// # client.read_to_string(&mut answer)?;
+/// # assert!(answer.ends_with("core 0 has served 1 requests\n"), "{answer}");
+/// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone)]
 pub struct Core {
@@ -108,6 +116,20 @@ impl Core {
     }
 
     /// The threads that run blocking handlers; also for blocking work of an async handler.
+    ///
+    /// ```
+    /// use http::StatusCode;
+    /// use ringgate::{App, Request};
+    /// async fn load(request: Request) -> Result<String, StatusCode> {
+    ///     let reading = request.core().crew().run(|| std::fs::read_to_string("/proc/self/comm"));
+    ///     // All threads are busy and the queue is full; or the work has panicked, or failed.
+    ///     let read = reading.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?.await;
+    ///     read.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?.map_err(|_| StatusCode::NOT_FOUND)
+    /// }
+    /// let app = App::new().route("/load", load);
+    /// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+    /// # assert!(client::ask(app, "GET /load HTTP/1.1", "").starts_with("HTTP/1.1 200 "));
+    /// ```
     #[must_use]
     pub fn crew(&self) -> &Crew {
         &self.shared.crew

@@ -12,6 +12,26 @@ use std::{
 };
 
 /// What a drain came to.
+///
+/// ```
+/// use ringgate::{App, DrainReport, Gateway, Request};
+/// use std::{io::Write, net::TcpStream, time::Duration};
+/// # static BEGUN: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+/// async fn endless(_: Request) {
+/// #   BEGUN.store(true, std::sync::atomic::Ordering::SeqCst);
+///     std::future::pending().await
+/// }
+/// let gateway = Gateway::builder(|_| App::new().route("/", endless)).listen("127.0.0.1:0".parse().unwrap()).start()?;
+/// let mut client = TcpStream::connect(gateway.addresses()[0].to_string())?;
+/// client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")?;
+/// # while !BEGUN.load(std::sync::atomic::Ordering::SeqCst) {
+/// #     std::thread::sleep(Duration::from_millis(1));
+/// # }
+/// let DrainReport { open, cut, took } = gateway.stop(Duration::from_millis(100))?;
+/// println!("{cut} of {open} connections were cut after {took:?}");
+/// assert_eq!((open, cut), (1, 1));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DrainReport {
     /// Connections open when it began.

@@ -13,7 +13,10 @@ use std::{fmt, io};
 ///         body => Ok(Response::bytes(body?)),
 ///     }
 /// }
-/// # let _ = ringgate::App::new().route("/upload", ringgate::post(upload));
+/// # let app = ringgate::App::new().route("/upload", ringgate::post(upload));
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # let answer = client::ask(app, "POST /upload HTTP/1.1", &"a".repeat(1_100_000));
+/// # assert!(answer.starts_with("HTTP/1.1 413 ") && answer.ends_with("at most 1 MiB\n"));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -70,7 +73,26 @@ impl From<BodyError> for io::Error {
     }
 }
 
-/// Nobody reads any more: the client went away, or the gateway gave the exchange up.
+/// Nobody reads any more: the client went away, or the gateway gave the exchange up. Told by
+/// [`BodySender`](crate::BodySender) and, as an [`io::Error`], to the code of [`Response::writer`](crate::Response::writer):
+/// whoever makes the body had better stop, and need not clean up.
+///
+/// ```
+/// use ringgate::{App, Disconnected, Request, Response};
+/// use std::{io, time::Duration};
+/// async fn ticks(request: Request) -> Response {
+///     let (mut sender, response) = Response::channel();
+///     let handle = request.handle().clone();
+///     request.handle().spawn("ticks", async move {
+///         while let Ok(()) = sender.send("tick\n").await { // Err(Disconnected), some time after the client has gone
+///             handle.sleep(Duration::from_secs(1)).await;
+///         }
+///     }).detach();
+///     response
+/// }
+/// # let _ = App::new().route("/ticks", ticks);
+/// assert_eq!(io::Error::from(Disconnected).kind(), io::ErrorKind::BrokenPipe);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Disconnected;
 

@@ -1,6 +1,17 @@
 //! What is in use and what is possible, for this request.
 
-/// The protocol a request came by.
+/// The protocol a request came by. They are ordered: what needs HTTP/1.1 asks for `>= Protocol::Http11`.
+///
+/// ```
+/// use ringgate::{App, Protocol, Request};
+/// fn who(request: &Request) -> String {
+///     let is_old = request.protocol() < Protocol::Http11;
+///     format!("{}{}\n", request.protocol(), if is_old { ", well, well" } else { "" })
+/// }
+/// # let app = App::new().route("/who", who);
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert!(client::ask(app, "GET /who HTTP/1.0", "").ends_with("HTTP/1.0, well, well\n"));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Protocol {
     /// HTTP/1.0
@@ -49,6 +60,22 @@ impl std::fmt::Display for Protocol {
 /// | `streaming` | the response still streams, the end of the connection ends it |
 /// | `full_duplex` | the request body should be read before the response begins |
 /// | `keep_alive` | the connection closes after this response |
+///
+/// ```
+/// use ringgate::{App, Request};
+/// fn list(request: &Request) -> String {
+///     let features = request.features();
+///     let checksum = if features.trailers { "behind the body" } else { "not to be had" };
+///     let possible: Vec<_> = features.iter().filter(|(_, is_possible)| *is_possible).map(|(name, _)| name).collect();
+///     format!("checksum {checksum}; {}\n", possible.join(" "))
+/// }
+/// # fn application() -> App { App::new().route("/list", list) }
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # let answer = client::ask(application(), "GET /list HTTP/1.1\r\nte: trailers\r\nconnection: te", "");
+/// # assert!(answer.ends_with("checksum behind the body; trailers early_hints streaming\n"), "{answer}");
+/// # let answer = client::ask(application(), "GET /list HTTP/1.0", "");
+/// # assert!(answer.ends_with("checksum not to be had; \n"), "{answer}");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Features {
@@ -117,7 +144,22 @@ impl Features {
     }
 }
 
-/// Which form early hints took.
+/// Which form early hints took; told by [`Request::early_hints`](crate::Request::early_hints).
+///
+/// ```
+/// use ringgate::{App, HintsForm, Request};
+/// fn page(request: &Request) -> &'static str {
+///     let link = http::HeaderValue::from_static("</app.js>; rel=preload; as=script");
+///     match request.early_hints([link]) {
+///         HintsForm::Interim => "hinted ahead of this\n",
+///         HintsForm::LinkField => "hinted along with this\n",
+///         HintsForm::Dropped => "this was on its way already\n",
+///     }
+/// }
+/// # let app = App::new().route("/", page);
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert!(client::ask(app, "GET / HTTP/1.0", "").ends_with("hinted along with this\n"));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HintsForm {
     /// A 103 response goes out ahead of the final one (RFC 8297).
@@ -128,7 +170,21 @@ pub enum HintsForm {
     Dropped,
 }
 
-/// Which form a push took.
+/// Which form a push took; told by [`Request::push`](crate::Request::push).
+///
+/// ```
+/// use ringgate::{App, HintsForm, PushForm, Request};
+/// fn page(request: &Request) -> &'static str {
+///     match request.push("/app.js") {
+///         PushForm::Promised => "it comes by itself\n",
+///         PushForm::Hinted(HintsForm::Dropped) => "nobody is told\n",
+///         PushForm::Hinted(_) => "the client is told to fetch it\n",
+///     }
+/// }
+/// # let app = App::new().route("/", page);
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert!(client::ask(app, "GET / HTTP/1.1", "").ends_with("the client is told to fetch it\n"));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PushForm {
     /// The resource is promised and goes out beside the response (RFC 9113 section 8.4).
@@ -137,7 +193,8 @@ pub enum PushForm {
     Hinted(HintsForm),
 }
 
-/// Which form trailers took.
+/// Which form trailers took; told by [`BodySender::finish_with`](crate::BodySender::finish_with). What will be is told before
+/// by `trailers` of [`Features`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TrailersForm {
     /// They go out behind the body.

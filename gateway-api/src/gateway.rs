@@ -108,6 +108,14 @@ impl Gateway {
     }
 
     /// Serves a socket that is bound and listening already: socket activation, or a parent's.
+    ///
+    /// ```
+    /// use ringgate::{App, Gateway, Request};
+    /// let socket = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let gateway = Gateway::builder(|_| App::new().route("/", |_: &Request| "hello\n")).listen_bound(socket).start()?;
+    /// println!("listening on {}", gateway.addresses()[0]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn listen_bound(mut self, socket: impl Into<OwnedFd>) -> Self {
         self.places.push((Place::Bound(socket.into()), None));
@@ -148,6 +156,20 @@ impl Gateway {
     }
 
     /// Chooses the cores. Without it: one executor per usable core.
+    ///
+    /// ```
+    /// use ringgate::{App, DriverChoice, Gateway, Placement, Request};
+    /// let gateway = Gateway::builder(|core| {
+    ///         let index = core.index();
+    ///         App::new().route("/", move |_: &Request| format!("core {index}\n"))
+    ///     })
+    ///     .listen("127.0.0.1:0".parse().unwrap())
+    ///     .cores(Placement::Unpinned { count: 2 }) // two threads, wherever the kernel puts them
+    ///     .driver(DriverChoice::Epoll) // whatever io_uring could do here
+    ///     .start()?;
+    /// assert!(gateway.driver_reports()[1].line.contains("epoll"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn cores(mut self, placement: Placement) -> Self {
         self.placement = placement;
@@ -176,6 +198,22 @@ impl Gateway {
     }
 
     /// Takes `Upgrade: h2c`; see [`Config::is_h2c_upgraded`] for why it is off by default.
+    ///
+    /// ```
+    /// use ringgate::{App, Gateway, Request};
+    /// use std::{io::{Read, Write}, net::TcpStream};
+    /// let gateway = Gateway::builder(|_| App::new().route("/", |_: &Request| "hello\n"))
+    ///     .listen("127.0.0.1:0".parse().unwrap())
+    ///     .upgrade_h2c(true)
+    ///     .start()?;
+    /// let mut client = TcpStream::connect(gateway.addresses()[0].to_string())?;
+    /// client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n")?;
+    /// client.write_all(b"connection: upgrade, http2-settings\r\n\r\n")?;
+    /// let mut answer = [0; 13];
+    /// client.read_exact(&mut answer)?;
+    /// assert_eq!(&answer, b"HTTP/1.1 101 "); // and the response to the request comes as HTTP/2
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn upgrade_h2c(mut self, is_upgraded: bool) -> Self {
         self.config.is_h2c_upgraded = is_upgraded;
@@ -394,7 +432,27 @@ async fn run_core(
     report
 }
 
-/// A gateway that serves, on threads of its own. Dropping it cuts what runs; [`RunningGateway::stop`] drains first.
+/// A gateway that serves, on threads of its own. Dropping it cuts what runs; [`RunningGateway::stop`] drains first. It can
+/// go to another thread.
+///
+/// ```
+/// use ringgate::{App, Gateway, Placement, Request};
+/// use std::time::Duration;
+/// let gateway = Gateway::builder(|_| App::new().route("/", |_: &Request| "hello\n"))
+///     .listen("127.0.0.1:0".parse().unwrap())
+///     .cores(Placement::Unpinned { count: 2 })
+///     .start()?;
+/// for address in gateway.addresses() {
+///     println!("listening on {address}"); // with the port that was chosen
+/// }
+/// for report in gateway.driver_reports() {
+///     println!("{}", report.line); // io_uring or epoll, and why
+/// }
+/// assert_eq!(gateway.driver_reports().len(), 2);
+/// assert_eq!(gateway.metrics().get("connections_accepted"), Some(0));
+/// gateway.stop(Duration::from_secs(1))?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct RunningGateway {
     pool: Option<ExecutorPool<DrainReport>>,
     addresses: Vec<Address>,

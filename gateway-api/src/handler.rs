@@ -89,7 +89,8 @@ impl std::fmt::Debug for Handler {
 /// fn report(_: blocking::Request) -> String { std::fs::read_to_string("/proc/loadavg").unwrap_or_default() }
 ///
 /// let app = App::new().route("/feed", feed).route("/health", health).route("/report", report);
-/// # let _ = app;
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert!(client::ask(app, "GET /feed HTTP/1.1", "").ends_with("\r\n\r\n/feed"));
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler",

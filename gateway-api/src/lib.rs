@@ -1,5 +1,5 @@
-//! A gateway: the layer between the wire and an application. HTTP/1.x and HTTP/2 on one port, from pinned per-core
-//! executors, with synchronous and asynchronous handlers in one route table.
+//! A gateway: the layer between the wire and an application. HTTP/1.x, HTTP/2 and WebSockets on one port, from pinned
+//! per-core executors, with synchronous and asynchronous handlers in one route table.
 //!
 //! ```no_run
 //! use ringgate::{App, Gateway, Request, get};
@@ -33,8 +33,13 @@
 //!     Ok(format!("{} words\n", text.split_whitespace().count()))
 //! }
 //!
-//! let app = App::new().route("/health", health).route("/patient", get(patient)).route("/report", post(report));
-//! # let _ = app;
+//! fn application() -> App {
+//!     App::new().route("/health", health).route("/patient", get(patient)).route("/report", post(report))
+//! }
+//! # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+//! # assert!(client::ask(application(), "GET /health HTTP/1.1", "").ends_with("\r\n\r\nwell\n"));
+//! # assert!(client::ask(application(), "GET /patient HTTP/1.1", "").ends_with("/patient was worth the wait\n"));
+//! # assert!(client::ask(application(), "POST /report HTTP/1.1", "to be or not to be").ends_with("6 words\n"));
 //! ```
 //! The names in [`blocking`] mirror the async ones: "blocks" for "waits". What a handler may return is
 //! [`IntoResponse`]: text, bytes, a status, a pair of both, `Result`, `Option`, a [`Response`], a helper.
@@ -52,8 +57,14 @@
 //!     let body = request.body_mut().collect().await?;
 //!     Ok(String::from_utf8_lossy(&body).to_uppercase())
 //! }
-//! let app = App::new().route("/echo", post(echo)).route("/shout", post(shout));
-//! # let _ = app;
+//! fn application() -> App {
+//!     App::new().route("/echo", post(echo)).route("/shout", post(shout))
+//! }
+//! # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+//! # let echoed = client::ask(application(), "POST /echo HTTP/1.1", "hello");
+//! # assert!(echoed.contains("transfer-encoding: chunked") && echoed.contains("\r\n5\r\nhello\r\n0\r\n"), "{echoed}");
+//! # assert!(client::ask(application(), "POST /shout HTTP/1.1", "hello").ends_with("HELLO"));
+//! # assert!(client::ask(application(), "POST /shout HTTP/1.1", &"a".repeat(2_000_000)).starts_with("HTTP/1.1 413 "));
 //! ```
 //! To send: [`Response::stream`] is asked for pieces, [`Response::channel`] is pushed them, [`Response::writer`] runs
 //! blocking code with an `io::Write`. Trailers come last, where the client takes them:
@@ -81,8 +92,13 @@
 //! fn table(_: blocking::Request) -> Response {
 //!     Response::writer(|out| (0..1000).try_for_each(|row| writeln!(out, "{row},{}", row * row)))
 //! }
-//! let app = App::new().route("/ticks", ticks).route("/table", table);
-//! # let _ = app;
+//! fn application() -> App {
+//!     App::new().route("/ticks", ticks).route("/table", table)
+//! }
+//! # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+//! # let ticks = client::ask(application(), "GET /ticks HTTP/1.1\r\nte: trailers\r\nconnection: te", "");
+//! # assert!(ticks.contains("tick 2\n") && ticks.ends_with("0\r\nx-ticks: 3\r\n\r\n"), "{ticks}");
+//! # assert!(client::ask(application(), "GET /table HTTP/1.1", "").contains("\n999,998001\n"));
 //! ```
 //!
 //! # WebSockets
@@ -110,11 +126,16 @@
 //!     }
 //!     Ok(())
 //! }
-//! let app = App::new()
-//!     .route("/echo", echo)
-//!     .route("/thread", echo_on_a_thread)
-//!     .route("/chat", websocket(chat).deflate(DeflateConfig::default()));
-//! # let _ = app;
+//! fn application() -> App {
+//!     App::new()
+//!         .route("/echo", echo)
+//!         .route("/thread", echo_on_a_thread)
+//!         .route("/chat", websocket(chat).deflate(DeflateConfig::default()))
+//! }
+//! # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+//! # for path in ["/echo", "/thread", "/chat"] {
+//! #     assert_eq!(client::converse(application(), path, &["one", "two"]), ["one", "two"], "{path}");
+//! # }
 //! ```
 //!
 //! # State
@@ -133,7 +154,17 @@
 //!         format!("{hits}\n")
 //!     })
 //! }
-//! # let _ = ringgate::Gateway::builder(application);
+//! # let gateway = ringgate::Gateway::builder(application).cores(ringgate::Placement::Unpinned { count: 1 });
+//! # let gateway = gateway.listen("127.0.0.1:0".parse().unwrap()).start()?;
+//! # for hits in 1..=2 {
+//! #     use std::{io::{Read, Write}, net::TcpStream};
+//! #     let mut client = TcpStream::connect(gateway.addresses()[0].to_string())?;
+//! #     client.write_all(b"GET /hit/a HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")?;
+//! #     let mut answer = String::new();
+//! #     client.read_to_string(&mut answer)?;
+//! #     assert!(answer.ends_with(&format!("\r\n\r\n{hits}\n")), "{answer}");
+//! # }
+//! # Ok::<(), std::io::Error>(())
 //! ```
 //!
 //! # Middleware
@@ -152,7 +183,8 @@
 //!     next.run(request).await
 //! }
 //! let app = App::new().route("/", |_: &Request| "hello").wrap(Stamp).around(patiently);
-//! # let _ = app;
+//! # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+//! # assert!(client::ask(app, "GET / HTTP/1.1", "").contains("\r\nvia: 1.1 ringgate\r\n"));
 //! ```
 //!
 //! # What a request can do
@@ -172,7 +204,11 @@
 //! fn album(request: &Request) -> String {
 //!     format!("{:?}\n", request.push("/cover.jpg"))
 //! }
-//! # let _ = App::new().route("/page", page).route("/album", album);
+//! # fn application() -> App { App::new().route("/page", page).route("/album", album) }
+//! # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+//! # assert!(client::ask(application(), "GET /page HTTP/1.1", "").starts_with("HTTP/1.1 103 "));
+//! # assert!(client::ask(application(), "GET /page HTTP/1.0", "").ends_with("HTTP/1.0 cannot do better\n"));
+//! # assert!(client::ask(application(), "GET /album HTTP/1.1", "").ends_with("Hinted(Interim)\n"));
 //! ```
 //!
 //! # When things go wrong
@@ -220,6 +256,7 @@ mod app;
 mod body;
 mod config;
 mod conn;
+mod contain;
 mod core;
 mod counters;
 mod dispatch;
@@ -262,3 +299,8 @@ pub use ringgate_runtime::{driver::DriverChoice, net::Address, sys::placement::P
 
 /// The executors below, for whoever makes their own: a [`Site`] on a core that somebody else's loop drives.
 pub use ringgate_runtime as runtime;
+
+/// The code of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -23,8 +23,13 @@ use std::{future::Future, rc::Rc};
 ///         response.append(http::header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
 ///     }
 /// }
-/// let app = App::new().route("/secret", |_: &Request| "hush").wrap(Key(b"open sesame"));
-/// # let _ = app;
+/// fn application() -> App {
+///     App::new().route("/secret", |_: &Request| "hush").wrap(Key(b"open sesame"))
+/// }
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert!(client::ask(application(), "GET /secret HTTP/1.1", "").starts_with("HTTP/1.1 403 "));
+/// # let answer = client::ask(application(), "GET /secret HTTP/1.1\r\nx-key: open sesame", "");
+/// # assert!(answer.contains("\r\ncache-control: no-store\r\n") && answer.ends_with("hush"));
 /// ```
 pub trait Middleware {
     /// Runs before the handler. A response given here is sent in place of the handler's.
@@ -55,14 +60,16 @@ pub(crate) type Around = Rc<dyn Fn(Request, Next) -> ResponseFuture>;
 ///     response.header("x-micros", &handle.now().since(begun).as_micros().to_string())
 /// }
 /// let app = App::new().route("/", |_: &Request| "hello").around(timed);
-/// # let _ = app;
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert!(client::ask(app, "GET / HTTP/1.1", "").contains("\r\nx-micros: "));
 /// ```
 pub struct Next {
     handler: Rc<Handler>,
 }
 
 impl Next {
-    /// Runs the handler, in its own world, and waits for its response.
+    /// Runs the handler, in its own world, and waits for its response. Dropped, it drops the handler's future; a handler on
+    /// a thread sees that the client has gone.
     pub async fn run(self, request: Request) -> Response {
         self.handler.answer(request).await
     }

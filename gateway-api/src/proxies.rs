@@ -41,7 +41,13 @@ fn share(one: u128, other: u128, last: u8) -> bool {
     (one ^ other).checked_shr(last.into()).unwrap_or(0) == 0
 }
 
-/// The text names no proxies.
+/// The text names no proxies: an empty word, a host name, a prefix longer than the address.
+///
+/// ```
+/// use ringgate::TrustedProxies;
+/// let error = "10.0.0.0/8, balancer.example".parse::<TrustedProxies>().unwrap_err();
+/// assert_eq!(error.to_string(), "`balancer.example` is no proxy: expected IP, IP/BITS or unix");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustedProxiesError {
     text: String,

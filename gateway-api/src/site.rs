@@ -207,7 +207,7 @@ impl Site {
     }
 
     /// Serves one connection over any stream of bytes to its end: a socket accepted elsewhere, TLS, a foreign
-    /// executor's stream. A drain lets it finish, and cannot cut it.
+    /// executor's stream. A drain lets it finish, and cannot cut it. Dropped, it cuts the connection.
     pub async fn serve<S: ByteStream>(&self, stream: S, peer: Option<Address>, local: Option<Address>) {
         self.core().shared.counters.connections_accepted.up();
         let (place, connection) = self.connection(stream, peer, local.map(Rc::new));
@@ -220,7 +220,7 @@ impl Site {
     }
 
     /// Stops accepting, ends idle connections, lets running exchanges finish with `Connection: close`, and cuts what
-    /// is left at the deadline.
+    /// is left at the deadline. There is no way back; dropped, it goes on without a deadline.
     pub async fn drain(&self, deadline: Duration) -> DrainReport {
         let handle = self.core().handle().clone();
         self.drain_until(handle.sleep(deadline)).await

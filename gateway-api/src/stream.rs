@@ -18,7 +18,31 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// A piece of a streamed body: bytes that are sent from where they are, or, as the last one, trailers.
+/// A piece of a streamed body: bytes that are sent from where they are, or, as the last one, trailers. Texts, vectors,
+/// [`Bytes`], and what [`Body`](crate::Body) gives turn into it; pieces up to 4 KiB are copied.
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::{HeaderMap, HeaderName, HeaderValue};
+/// use ringgate::{App, Chunk, Disconnected, Request, Response};
+/// async fn list(request: Request) -> Response {
+///     let (mut sender, response) = Response::channel();
+///     request.handle().spawn("list", async move {
+///         sender.send("of the program\n").await?;
+///         sender.send(format!("made {}\n", 1)).await?;
+///         sender.send(Bytes::from_static(b"shared\n")).await?;
+///         let sum = (HeaderName::from_static("x-lines"), HeaderValue::from_static("3"));
+///         sender.send(Chunk::trailers(HeaderMap::from_iter([sum]))).await?;
+///         sender.finish();
+///         Ok::<_, Disconnected>(())
+///     }).detach();
+///     response.content_type("text/plain")
+/// }
+/// # let app = App::new().route("/list", list);
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # let answer = client::ask(app, "GET /list HTTP/1.1\r\nte: trailers\r\nconnection: te", "");
+/// # assert!(answer.contains("made 1\n") && answer.ends_with("0\r\nx-lines: 3\r\n\r\n"), "{answer}");
+/// ```
 #[derive(Debug)]
 pub struct Chunk {
     pub(crate) content: Content,
@@ -150,14 +174,16 @@ const CHANNEL_BYTES_MAX: usize = 65_536;
 ///     request.handle().spawn("ticks", async move {
 ///         for tick in 0..10 {
 ///             sender.send(format!("tick {tick}\n")).await?;
-///             handle.sleep(Duration::from_millis(100)).await;
+///             handle.sleep(Duration::from_millis(10)).await;
 ///         }
 ///         sender.finish();
 ///         Ok::<(), Disconnected>(())
 ///     }).detach();
 ///     response.content_type("text/plain")
 /// }
-/// # let _ = ringgate::App::new().route("/ticks", ticks);
+/// # let app = ringgate::App::new().route("/ticks", ticks);
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert!(client::ask(app, "GET /ticks HTTP/1.1", "").ends_with("\r\ntick 9\n\r\n0\r\n\r\n"));
 /// ```
 pub struct BodySender {
     shared: Rc<RefCell<Shared>>,
@@ -217,7 +243,8 @@ impl BodySender {
         self.shared.borrow_mut().ended = true;
     }
 
-    /// The body is complete and has trailers. Waits until they are on their way and says which form they took.
+    /// The body is complete and has trailers. Waits until they are on their way and says which form they took. Who stops
+    /// waiting has ended the body all the same, once this was polled.
     ///
     /// # Errors
     /// [`Disconnected`] when nobody reads any more.

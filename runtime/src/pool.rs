@@ -47,7 +47,27 @@ pub struct PooledCore {
     pub counters: Arc<Counters>,
 }
 
-/// Asked to stop: a future that is ready once [`ExecutorPool::stop`] was called. Clones wait for the same call.
+/// Asked to stop: a future that is ready once [`ExecutorPool::stop`] was called. Clones wait for the same call; one that
+/// is polled after it was asked is ready at once, as often as it is polled.
+///
+/// ```
+/// use ringgate_runtime::executor::{Executor, ExecutorConfig};
+/// use ringgate_runtime::pool::Stop;
+/// use std::{thread, time::Duration};
+/// let mut executor = Executor::new(ExecutorConfig::default())?;
+/// let stop = Stop::new();
+/// let asker = thread::spawn({
+///     let stop = stop.clone();
+///     move || {
+///         thread::sleep(Duration::from_millis(10));
+///         stop.ask();
+///     }
+/// });
+/// executor.block_on(stop.clone()); // whatever else runs here goes on meanwhile
+/// assert!(stop.is_asked());
+/// asker.join().unwrap();
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Stop {
     shared: Arc<StopShared>,
     /// Where this clone's waker stands in the list.

@@ -13,8 +13,8 @@ cd "$(dirname "$0")/../.."
 
 # Suites that meet the kernel. Emulated time is slow: a suite of one second takes half a minute.
 runtime_suites=(conformance descriptors driver_tiers mesh net offload reliability task)
-gateway_suites=(driver_fallback gateway_bodies gateway_http2 gateway_lifecycle gateway_requests upgrade websocket_blocking
-    websocket_faults)
+gateway_suites=(driver_fallback gateway_bodies gateway_http2 gateway_lifecycle gateway_requests gateway_times upgrade
+    websocket_blocking websocket_faults)
 suite_seconds_max=${SUITE_SECONDS_MAX:-300}
 guest_seconds_max=${GUEST_SECONDS_MAX:-1800}
 memory_mb=2048

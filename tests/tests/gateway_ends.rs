@@ -10,7 +10,7 @@ use ringgate_runtime::{
     sys::placement::Placement,
 };
 use ringgate_tests::gateway::{
-    Client, Http2, Server, Talk, Wire, drivers, grounds, in_every_world, on_every_driver_with,
+    Client, Ground, Http2, Server, Talk, Wire, drivers, grounds, in_every_world, on_every_driver_with, seeds,
 };
 use ringgate_tests::websocket::{PROTOCOLS, frame, opening};
 use std::{
@@ -36,6 +36,15 @@ impl Drop for Bomb {
     }
 }
 
+/// Two at once, for a panic while another unwinds would end the process, and one that takes the place of another.
+macro_rules! keep_bombs {
+    ($request:expr) => {
+        $request.set_value(Bomb);
+        $request.set_value([Bomb; 1]);
+        $request.set_value(Bomb);
+    };
+}
+
 /// Where `/kept` sends its requests.
 static KEPT: Mutex<Option<Sender<blocking::Request>>> = Mutex::new(None);
 
@@ -51,21 +60,44 @@ fn bomb_body() -> Response {
     Response::stream(Body(Bomb, true))
 }
 
+/// Tells the client, with a 103, that its handler has begun.
+fn say_here(request: &Request) {
+    request.early_hints([http::HeaderValue::from_static("</a>; rel=preload")]);
+}
+
+fn await_here(client: &mut impl Read) {
+    let mut start = [0; 12];
+    client.read_exact(&mut start).unwrap();
+    assert_eq!(&start, b"HTTP/1.1 103");
+}
+
 fn app(_: &Core) -> App {
     App::new()
         .route("/now", |_: &Request| "now")
+        .route("/here", async |request: Request| {
+            say_here(&request);
+            pending::<&'static str>().await
+        })
         .route("/ws", async |mut socket: WebSocket| {
             while let Some(Ok(message)) = socket.recv().await {
                 let _ = socket.send(message).await;
             }
         })
         .route("/forever", async |_: Request| pending::<&'static str>().await)
+        .route("/until-the-drain", async |request: Request| {
+            say_here(&request);
+            while !request.core().is_draining() {
+                request.handle().sleep(Duration::from_millis(1)).await;
+            }
+            "over"
+        })
         .route("/kept", |request: blocking::Request| {
             let kept = KEPT.lock().unwrap().clone();
             kept.unwrap().send(request).unwrap();
             "kept"
         })
         .route("/announcements", async |request: Request| {
+            say_here(&request);
             let (core, handle) = (request.core().clone(), request.handle().clone());
             drop(request);
             while !core.is_draining() {
@@ -83,6 +115,19 @@ fn app(_: &Core) -> App {
         })
         .route("/bomb-body", |_: &Request| bomb_body())
         .route("/bomb-status", |_: &Request| bomb_body().status(http::StatusCode::NO_CONTENT))
+        .route("/bomb-value/inline", |request: &Request| {
+            keep_bombs!(request);
+            "kept"
+        })
+        .route("/bomb-value/async", async |request: Request| {
+            keep_bombs!(request);
+            request.handle().sleep(Duration::from_millis(1)).await;
+            "kept"
+        })
+        .route("/bomb-value/blocking", |request: blocking::Request| {
+            keep_bombs!(request);
+            "kept"
+        })
         .route(
             "/collect",
             post(async |mut request: Request| {
@@ -162,6 +207,24 @@ fn a_body_that_panics_when_it_is_dropped_costs_no_other_stream() {
                 assert!(matches!(answer.status, 200 | 204), "{head}");
                 assert_eq!(client.get("/now").text(), "now", "{head}");
             }
+        },
+    );
+}
+
+#[test]
+fn values_that_panic_when_they_are_dropped_cost_no_connection() {
+    on_every_driver_with(
+        app,
+        |_| {},
+        |server| {
+            for (protocol, mut client) in server.tongues() {
+                for kind in ["/bomb-value/inline", "/bomb-value/async", "/bomb-value/blocking"] {
+                    assert_eq!(client.get(kind).text(), "kept", "{protocol} {kind}");
+                    assert_eq!(client.get("/now").text(), "now", "{protocol} {kind}");
+                }
+            }
+            server.await_count("connections_open", 0);
+            assert_eq!((server.runtime_count("panics"), server.count("handler_panics")), (0, 0));
         },
     );
 }
@@ -308,10 +371,8 @@ fn a_gateway_takes_away_its_own_socket_file_only() {
     let first = start(|gateway| gateway.listen(address.clone())).unwrap();
     assert!(start(|gateway| gateway.listen(address.clone())).is_err(), "somebody listens");
     let mut client = UnixStream::connect(&path).unwrap();
-    client.write_all(b"GET /forever HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
-    while first.metrics().get("connections_open") != Some(1) {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    client.write_all(b"GET /here HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    await_here(&mut client);
     let stopping = std::thread::spawn(move || first.stop(Duration::from_millis(500)).unwrap());
     while UnixStream::connect(&path).is_ok() {
         std::thread::sleep(Duration::from_millis(1));
@@ -388,12 +449,58 @@ fn a_drain_does_not_wait_for_a_body_that_nobody_reads() {
 }
 
 #[test]
+fn a_drain_does_not_wait_for_clients_that_keep_their_side_open() {
+    for ground in grounds() {
+        let mut config = Config::default();
+        config.timeouts.linger_timeout_ms = 60_000;
+        let server = Server::start_with(ground, app, config);
+        // One that was told before it begins, one that is told by it.
+        let (mut told, mut running) = (server.connect(), server.connect());
+        assert_eq!(told.ask("GET /now HTTP/1.1\r\nconnection: close").text(), "now");
+        assert!(told.is_over());
+        running.begin("/until-the-drain");
+        assert_eq!(running.answer(false).status, 103);
+        let stopping = server.stop(Duration::from_secs(50));
+        let answer = running.answer(false);
+        assert_eq!((answer.text(), answer.field("connection")), ("over", Some("close")));
+        assert!(running.is_over());
+        let report = stopping.report();
+        assert_eq!((report.open, report.cut), (2, 0), "{ground:?}");
+        // (On a kernel, whatever else the machine does.)
+        let most = if matches!(ground, Ground::Sim(_)) { 1 } else { 30 };
+        assert!(report.took < Duration::from_secs(most), "{ground:?}: {report:?}");
+    }
+}
+
+#[test]
+fn a_drain_waits_for_clients_that_still_send() {
+    for seed in seeds(5) {
+        let server = Server::start_sim(seed, app, Config::default(), |_| {});
+        let world = server.world().clone();
+        let mut client = server.connect();
+        client.wire.say(b"POST /now HTTP/1.1\r\nhost: a\r\ncontent-length: 900000\r\n\r\n");
+        assert_eq!(client.answer(false).text(), "now");
+        let stopping = server.stop(Duration::from_secs(50));
+        let begun = world.now();
+        for _ in 0..10 {
+            client.wire.say(b"what it has begun to send before it knew");
+            world.pass(Duration::from_millis(100));
+        }
+        let sent = world.now() - begun;
+        let report = stopping.report();
+        assert_eq!((report.open, report.cut), (1, 0), "seed {seed}");
+        assert!(report.took >= sent, "seed {seed}: {report:?}, {sent:?}");
+        assert!(report.took < Duration::from_millis(1_900), "seed {seed}: not the whole time either: {report:?}");
+    }
+}
+
+#[test]
 fn who_publishes_during_a_drain_is_not_held_up() {
     let gateway =
         start(|gateway| gateway.cores(Placement::Unpinned { count: 2 }).listen("127.0.0.1:0".parse().unwrap()));
     let gateway = gateway.unwrap();
     let address = gateway.addresses()[0].to_string();
-    let clients: Vec<_> = (0..8)
+    let mut clients: Vec<_> = (0..8)
         .map(|_| {
             let mut client = TcpStream::connect(&address).unwrap();
             client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -401,11 +508,7 @@ fn who_publishes_during_a_drain_is_not_held_up() {
             client
         })
         .collect();
-    while gateway.metrics().get("connections_open") != Some(8) {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    // Their requests are here by then; if not, they are closed as idle, which the answers would show.
-    std::thread::sleep(Duration::from_millis(100));
+    clients.iter_mut().for_each(await_here);
     let report = gateway.stop(Duration::from_secs(5)).unwrap();
     assert_eq!((report.open, report.cut), (8, 0));
     for mut client in clients {

@@ -3,9 +3,7 @@
 use ringgate::{App, Config, Core, Gateway, Middleware, Request, Response, blocking, post};
 use ringgate_runtime::{net::Address, sys::placement::Placement};
 use ringgate_tests::gateway::{
-    Asked, Client, Server, Wire, drivers, grounds,
-    http2::{block, code, frame, kind},
-    on_every_driver, on_every_driver_with, start_gateway,
+    Asked, Client, Server, Wire, drivers, grounds, on_every_driver, on_every_driver_with, start_gateway,
 };
 use std::{
     io::ErrorKind,
@@ -17,9 +15,6 @@ use std::{
     },
     time::{Duration, Instant},
 };
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
 
 /// Handlers of `/held` stay.
 static HELD: AtomicBool = AtomicBool::new(false);
@@ -84,6 +79,7 @@ fn app(_: &Core) -> App {
             "beside"
         })
         .route("/held", held)
+        .route("/busy", |request: &Request| request.core().crew().counters().busy.to_string())
         .route("/forever", forever)
         .route("/watchful", watchful)
         .route("/panic", |_: &Request| -> Response { panic!("inline") })
@@ -245,6 +241,8 @@ fn a_full_crew_is_a_503_with_retry_after() {
         assert_eq!((served.len(), refused.len()), (2, 1));
         assert_eq!((refused[0].status, refused[0].field("retry-after")), (503, Some("1")));
         let mut client = server.connect_http2();
+        // A thread that has answered may still be busy for a moment: then two would be too many.
+        server.until("a free thread", || client.get("/busy").text() == "0");
         HELD.store(true, SeqCst);
         let streams = [0; 3].map(|_| client.begin("/held"));
         server.await_count("crew_full", 2);
@@ -253,99 +251,6 @@ fn a_full_crew_is_a_503_with_retry_after() {
         assert_eq!((refused.status, refused.field("retry-after")), (503, Some("1")));
         assert_eq!(client.answer(streams[0]).text(), "beside");
         assert_eq!(client.answer(streams[1]).text(), "beside");
-    });
-}
-
-#[test]
-fn r_01_a_head_that_drips_is_not_waited_for() {
-    let configure = |config: &mut Config| {
-        config.timeouts.header_timeout_ms = 20_000;
-        config.timeouts.header_grace_ms = 200;
-    };
-    on_every_driver_with(app, configure, |server| {
-        for before in [None, Some("/now"), Some("/beside?ms=1")] {
-            let mut client = server.connect();
-            assert!(before.is_none_or(|target| client.get(target).status == 200));
-            let begun = server.now_ms();
-            client.wire.say(b"GET /now HTTP/1.1\r\nhost: a\r\nx: ");
-            for _ in 0..10 {
-                server.pass(50);
-                client.wire.say(b"y");
-            }
-            assert_eq!(client.answer(false).status, 408);
-            assert!(server.now_ms() - begun < 10_000, "long before its time is over");
-            let mut client = server.connect();
-            client.wire.say(b"GET /now HTTP/1.1\r\nhost: a\r\nx: ");
-            for _ in 0..10 {
-                server.pass(50);
-                client.wire.say(&[b'y'; 120]);
-            }
-            client.wire.say(b"\r\n\r\n");
-            assert_eq!(client.answer(false).status, 200, "slow, but faster than the least");
-        }
-    });
-}
-
-#[test]
-fn r_01_a_head_of_http2_that_drips_is_not_waited_for() {
-    let configure = |config: &mut Config| {
-        config.timeouts.header_timeout_ms = 20_000;
-        config.timeouts.header_grace_ms = 200;
-    };
-    let long = "v".repeat(1_200);
-    let head = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/now"), ("x", &long)];
-    let head = block(&head);
-    on_every_driver_with(app, configure, |server| {
-        for before in [false, true] {
-            for is_one_frame in [false, true] {
-                let mut client = server.connect_http2();
-                assert!(!before || client.get("/now").status == 200);
-                client.round_trip();
-                let (id, last) = if before { (3, 1) } else { (1, 0) };
-                let begun = server.now_ms();
-                match is_one_frame {
-                    true => client.wire.say(&frame(kind::HEADERS, END_HEADERS, id, &head)[..60]),
-                    false => client.wire.say(&frame(kind::HEADERS, 0, id, &head[..60])),
-                }
-                for byte in &head[60..67] {
-                    server.pass(50);
-                    match is_one_frame {
-                        true => client.wire.say(&[*byte]),
-                        false => client.wire.say(&frame(kind::CONTINUATION, 0, id, &[*byte])),
-                    }
-                }
-                assert_eq!(client.rest(), Some((last, code::ENHANCE_YOUR_CALM)), "{before} {is_one_frame}");
-                assert!(server.now_ms() - begun < 10_000, "long before its time is over");
-            }
-        }
-        server.await_count("timeouts_header", 4);
-        let mut client = server.connect_http2();
-        for piece in frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, &head).chunks(120) {
-            client.wire.say(piece);
-            server.pass(50);
-        }
-        // Slow, but faster than the least. The two before it were answered on their connections.
-        server.await_count("responses_2xx", 3);
-        assert_eq!(server.count("timeouts_header"), 4);
-    });
-}
-
-#[test]
-fn a_head_of_http2_has_as_much_time_as_one_of_http1() {
-    let configure = |config: &mut Config| {
-        config.limits.http2.header_timeout_ms = 50;
-        config.timeouts.header_timeout_ms = 20_000;
-        config.timeouts.header_grace_ms = 10_000;
-    };
-    let head = block(&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/now")]);
-    on_every_driver_with(app, configure, |server| {
-        let mut client = server.connect_http2();
-        client.round_trip();
-        client.wire.say(&frame(kind::HEADERS, END_STREAM, 1, &head[..1]));
-        server.pass(300);
-        client.wire.say(&frame(kind::CONTINUATION, END_HEADERS, 1, &head[1..]));
-        server.await_count("responses_2xx", 1);
-        assert_eq!(server.count("timeouts_header"), 0);
     });
 }
 
@@ -432,56 +337,6 @@ fn a_gateway_that_cannot_listen_says_where() {
         assert_eq!(error.kind(), kind);
         assert!(error.to_string().contains(place), "{error}");
     }
-}
-
-#[test]
-fn r_01_to_r_05_everything_has_its_time() {
-    let configure = |config: &mut Config| {
-        config.timeouts.header_timeout_ms = 150;
-        config.timeouts.idle_timeout_ms = 300;
-        config.timeouts.progress_grace_ms = 200;
-        config.timeouts.progress_bytes_per_s_min = 1_000_000;
-        config.timeouts.request_timeout_ms = 250;
-        config.timeouts.linger_timeout_ms = 100;
-    };
-    on_every_driver_with(app, configure, |server| {
-        let took = |client: &mut Client<Box<dyn Wire>>| {
-            let begun = server.now_ms();
-            assert!(client.is_over());
-            server.now_ms() - begun
-        };
-        assert!((100..280).contains(&took(&mut server.connect())), "r_04: connect and wait");
-        let mut client = server.connect();
-        client.wire.say(b"GET /now HT");
-        assert_eq!(client.answer(false).status, 408, "r_01: a head that does not end");
-        let mut client = server.connect();
-        assert_eq!(client.get("/now").status, 200);
-        assert!((220..900).contains(&took(&mut client)), "r_05: keep-alive without a request");
-        let mut client = server.connect();
-        assert_eq!(client.get("/now").status, 200);
-        server.pass(200);
-        client.wire.say(b"GET /now HT");
-        assert_eq!(client.answer(false).status, 408, "a later head that does not end");
-        let mut client = server.connect();
-        client.wire.say(b"POST /collect HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nabc");
-        assert_eq!(client.answer(false).status, 408, "r_02: a body that does not come");
-        client.begin("/now");
-        assert_eq!(client.rest(), b"", "s_06: nor is what comes after the pause a request");
-        let mut client = server.connect();
-        client.wire.say(b"GET /now HTTP/1.1\r\nhost: a\r\ncontent-length: 60\r\n\r\nabc");
-        assert_eq!(client.answer(false).status, 200, "a body that nobody waits for");
-        server.pass(100);
-        client.begin("/now");
-        assert_eq!(client.rest(), b"", "s_06: nor is it one behind an early answer");
-        let mut client = server.connect();
-        assert_eq!(client.get("/forever").status, 503, "a handler that does not answer");
-        let mut client = server.connect();
-        client.begin("/big");
-        server.await_count("timeouts_send", 1);
-        assert!(client.rest().len() < 20_000_000, "r_03: a client that does not read");
-        server.await_count("connections_open", 0);
-        assert_eq!((server.count("timeouts_header"), server.count("timeouts_body")), (3, 2));
-    });
 }
 
 #[test]

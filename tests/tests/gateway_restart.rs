@@ -8,8 +8,12 @@ use std::{
     future::pending,
     io::{Read, Write},
     net::TcpStream,
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
     time::{Duration, Instant},
 };
+
+/// Handlers that have begun and do not end by themselves.
+static BEGUN: AtomicUsize = AtomicUsize::new(0);
 
 /// State that holds its own core.
 struct Keeper(Core);
@@ -28,9 +32,13 @@ fn app(core: &Core) -> App {
     App::new()
         .state(Keeper(core.clone()))
         .route("/now", |request: &Request| request.state::<Keeper>().0.index().to_string())
-        .route("/forever", async |_: Request| pending::<&'static str>().await)
+        .route("/forever", async |_: Request| {
+            BEGUN.fetch_add(1, SeqCst);
+            pending::<&'static str>().await
+        })
         .route("/beside", |request: blocking::Request| request.core().index().to_string())
         .route("/held", |request: blocking::Request| {
+            BEGUN.fetch_add(1, SeqCst);
             while !request.is_disconnected() {
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -38,25 +46,38 @@ fn app(core: &Core) -> App {
         })
         .route("/ws", async |socket: WebSocket| {
             let _here = socket.core().topic("all").subscribe(&socket);
+            BEGUN.fetch_add(1, SeqCst);
             pending::<()>().await;
         })
-        .route("/ws-thread", |socket: blocking::WebSocket| socket.for_each(drop))
+        .route("/ws-thread", |socket: blocking::WebSocket| {
+            BEGUN.fetch_add(1, SeqCst);
+            socket.for_each(drop);
+        })
 }
 
 fn count(what: &str) -> usize {
     std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count()
 }
 
-/// What the process has open, when that has come to rest.
+/// Descriptors and threads of the process.
 fn held() -> (usize, usize) {
+    (count("fd"), count("task"))
+}
+
+/// Waits until it is so, for ten seconds.
+fn until(what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
-    loop {
-        let held = (count("fd"), count("task"));
-        std::thread::sleep(Duration::from_millis(30));
-        if held == (count("fd"), count("task")) || begun.elapsed() > Duration::from_secs(5) {
-            return held;
-        }
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{what} has not come in ten seconds");
+        std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Reads the beginning of a response.
+fn starts(client: &mut TcpStream, expected: &str) {
+    let mut start = vec![0; expected.len()];
+    client.read_exact(&mut start).unwrap();
+    assert_eq!(String::from_utf8_lossy(&start), expected);
 }
 
 #[test]
@@ -90,15 +111,17 @@ fn nothing_is_left_of_a_gateway_that_has_ended() {
                     "GET {target} HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\n{key}\r\n\r\n"
                 )
                 .unwrap();
-                client.read_exact(&mut [0; 12]).unwrap();
+                starts(&mut client, "HTTP/1.1 101");
                 client
             };
             let mut answered = [ask("/now"), ask("/beside")];
-            answered.iter_mut().for_each(|client| client.read_exact(&mut [0; 12]).unwrap());
+            answered.iter_mut().for_each(|client| starts(client, "HTTP/1.1 200"));
+            let before = BEGUN.load(SeqCst);
             // In every state, as the gateway ends: nothing said, a part of a head, at a handler, at a thread, open.
             let clients = [connect(), ask("/forever"), ask("/held"), open("/ws"), open("/ws-thread")];
             let mut begun = connect();
             begun.write_all(b"GET /now HT").unwrap();
+            until("the handlers", || BEGUN.load(SeqCst) == before + 4);
             if deadline.is_zero() {
                 drop(gateway);
             } else {
@@ -106,13 +129,12 @@ fn nothing_is_left_of_a_gateway_that_has_ended() {
             }
             drop((answered, clients, begun));
         };
-        once(Duration::from_millis(50));
+        // Before there was any; a thread that has done its work may take its time to go.
         let before = held();
         for round in 0..10 {
             once(Duration::from_millis(if round % 2 == 0 { 0 } else { 30 }));
         }
-        let after = held();
-        assert_eq!(before, after, "{driver:?}: descriptors and threads");
+        until(&format!("the return of descriptors and threads to {before:?} on {driver:?}"), || held() == before);
         assert!(!path.exists());
     }
 }

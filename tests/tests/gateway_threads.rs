@@ -16,7 +16,7 @@ use std::{
         mpsc::{Receiver, Sender, channel},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// What a middleware found out before, and the handler tells those behind it.
@@ -203,7 +203,9 @@ fn a_request_that_outlives_its_gateway_is_told_so() {
     let address = gateway.addresses()[0].to_string();
     let mut client = Client::new(TcpStream::connect(address).unwrap());
     client.begin("/keep-long");
+    let begun = Instant::now();
     while !WAITING.swap(false, SeqCst) {
+        assert!(begun.elapsed() < Duration::from_secs(10), "its handler has not come in ten seconds");
         std::thread::sleep(Duration::from_millis(1));
     }
     let stopping = std::thread::spawn(move || gateway.stop(Duration::from_millis(50)));

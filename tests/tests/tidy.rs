@@ -48,6 +48,7 @@ const HOUSES: &[House] = &[
         rooms: &[
             (&["error"], 0),
             (&["config"], 0),
+            (&["contain"], 0),
             (&["counters"], 0),
             (&["features"], 0),
             // Bytes that have come and are not consumed yet: handed from one driver to the next.

@@ -354,6 +354,30 @@ fn time_goes_on_between_turns_and_the_loop_sleeps() {
 }
 
 #[test]
+fn sites_of_one_executor_share_its_turns() {
+    for driver in drivers() {
+        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        LocalSet::new().block_on(&tokio, async {
+            let executor = Executor::new(ExecutorConfig { driver, ..ExecutorConfig::default() }).unwrap();
+            let sites = [(); 2].map(|()| Site::new(&executor.handle(), Config::default(), app));
+            // One of them drives, the other asks for turns as well.
+            spawn_local(drive(sites[0].clone(), executor));
+            for _ in 0..3 {
+                for mut site in sites.clone() {
+                    // Until the loop sleeps.
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    let request = http::Request::get("/spawned").body(http_body_util::Empty::<Bytes>::new()).unwrap();
+                    let answer =
+                        tokio::time::timeout(Duration::from_secs(10), tower_service::Service::call(&mut site, request));
+                    let answer = answer.await.expect("a turn for its timer").unwrap();
+                    assert_eq!(answer.status(), 200);
+                }
+            }
+        });
+    }
+}
+
+#[test]
 fn bodies_stream_both_ways() {
     let body: Vec<u8> = (0..3_000_000_u32).map(|byte| (byte % 251) as u8).collect();
     under_hyper(app, |host| {

@@ -176,8 +176,11 @@ fn silence_is_pinged() {
     on_every_driver(impatient, |server| {
         for (protocol, mut client) in server.websockets("/pings") {
             assert_eq!(client.frame(), (0x89, Vec::new()));
-            client.wire.say(&frame(0x8a, b""));
-            assert_eq!(client.frame(), (0x89, Vec::new()));
+            if server.is_sim() {
+                // Where nothing but the answer itself can make it late.
+                client.wire.say(&frame(0x8a, b""));
+                assert_eq!(client.frame(), (0x89, Vec::new()));
+            }
             assert_eq!(client.closed(), 1011, "{protocol}");
         }
     });

@@ -22,7 +22,9 @@ use std::{
 ///     }
 ///     Ok(format!("{longest}\n"))
 /// }
-/// # let _ = App::new().route("/longest", post(longest));
+/// # let app = App::new().route("/longest", post(longest));
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert!(client::ask(app, "POST /longest HTTP/1.1", "one\nthree\ntwo").ends_with("\r\n\r\n5\n"));
 /// ```
 #[derive(Default)]
 pub struct Body {
@@ -56,7 +58,8 @@ impl Body {
         self.length
     }
 
-    /// Bytes this body may have, in place of the gateway's `body_bytes_max`.
+    /// Bytes this body may have, in place of the gateway's `body_bytes_max`. `u64::MAX` lifts the limit, for bodies
+    /// that are streamed through.
     pub fn set_bytes_max(&mut self, bytes_max: u64) {
         self.bytes_max = bytes_max;
     }

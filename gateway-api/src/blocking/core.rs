@@ -33,7 +33,9 @@ use std::{
 ///     let line = format!("{} sockets here", core.metrics().get("websockets_open").unwrap_or(0));
 ///     let _ = socket.send(line);
 /// }
-/// # let _ = App::new().route("/count", count);
+/// # let app = App::new().route("/count", count);
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert_eq!(client::converse(app, "/count", &[]), ["1 sockets here"]);
 /// ```
 #[derive(Clone)]
 pub struct Core {

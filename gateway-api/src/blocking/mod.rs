@@ -14,7 +14,8 @@
 //!     Ok(format!("{} lines\n", text.lines().count()))
 //! }
 //! let app = App::new().route("/lines", post(lines));
-//! # let _ = app;
+//! # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+//! # assert!(client::ask(app, "POST /lines HTTP/1.1", "one\ntwo").ends_with("2 lines\n"));
 //! ```
 
 mod body;

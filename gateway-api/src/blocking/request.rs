@@ -9,7 +9,6 @@ use http::{HeaderValue, Method};
 use ringgate_protocols::http::head::Head;
 use ringgate_runtime::net::Address;
 use std::{
-    any::TypeId,
     borrow::Cow,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -34,7 +33,8 @@ use std::{
 ///     visitors.push(request.param("name").unwrap_or_default().into_owned());
 ///     format!("number {}\n", visitors.len())
 /// });
-/// # let _ = app;
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert!(client::ask(app, "GET /visit/Ada HTTP/1.1", "").ends_with("number 1\n"));
 /// ```
 pub struct Request {
     pub(crate) head: Head,
@@ -165,7 +165,9 @@ impl Request {
     ///     let heard = request.core().topic("news").publish(news);
     ///     Ok(format!("{heard} sockets of this core have it\n"))
     /// }
-    /// # let _ = App::new().route("/announce", post(announce));
+    /// # let app = App::new().route("/announce", post(announce));
+    /// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+    /// # assert!(client::ask(app, "POST /announce HTTP/1.1", "news").ends_with("0 sockets of this core have it\n"));
     /// ```
     #[must_use]
     pub fn core(&self) -> &Core {
@@ -177,17 +179,14 @@ impl Request {
 
     /// Keeps a value with this request, one per type: hooks behind the handler can ask for it.
     pub fn set_value<T: Send + Sync + 'static>(&self, value: T) {
-        let values = &mut self.line.lock().values;
-        values.retain(|(id, _)| *id != TypeId::of::<T>());
-        values.push((TypeId::of::<T>(), Arc::new(value)));
+        self.line.lock().values.set(value);
     }
 
     /// The value of type `T` kept with this request.
     #[must_use]
     pub fn value<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        let ours = self.line.lock();
-        let found = ours.values.iter().chain(&self.values).find(|(id, _)| *id == TypeId::of::<T>())?;
-        found.1.clone().downcast().ok()
+        let ours = self.line.lock().values.get();
+        ours.or_else(|| self.values.get())
     }
 
     /// Tells the client early what the response will link to. What cannot go out as 103 becomes `Link` fields of the
@@ -215,7 +214,20 @@ impl Request {
         form.recv().unwrap_or(PushForm::Hinted(HintsForm::Dropped))
     }
 
-    /// Whether the client went away, or the gateway gave the exchange up: nobody will see the response.
+    /// Whether the client went away, or the gateway gave the exchange up: nobody will see the response. A thread cannot be
+    /// ended from outside; long work looks here from time to time.
+    ///
+    /// ```
+    /// use ringgate::{App, blocking};
+    /// fn primes(request: blocking::Request) -> String {
+    ///     let is_prime = |number: &u32| (2..).take_while(|divisor| divisor * divisor <= *number).all(|divisor| number % divisor != 0);
+    ///     let found = (2..20_000).take_while(|_| !request.is_disconnected()).filter(is_prime).count();
+    ///     format!("{found} primes\n")
+    /// }
+    /// # let app = App::new().route("/primes", primes);
+    /// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+    /// # assert!(client::ask(app, "GET /primes HTTP/1.1", "").ends_with("2262 primes\n"));
+    /// ```
     #[must_use]
     pub fn is_disconnected(&self) -> bool {
         self.line.disconnected.load(Ordering::Acquire)

@@ -44,7 +44,7 @@ impl CoreEnd {
             self.line.core.get_or_init(|| Core::of(self.request.core()));
         }
         if waker.is_none() {
-            std::mem::take(&mut asked.values).into_iter().for_each(|value| self.request.keep_value(value));
+            self.request.keep_values(std::mem::take(&mut asked.values));
         }
         asked.waker = waker.cloned();
     }

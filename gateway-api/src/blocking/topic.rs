@@ -23,7 +23,9 @@ use std::{fmt, sync::Arc};
 ///     }
 ///     room.publish("somebody left");
 /// }
-/// # let _ = App::new().route("/chat", chat);
+/// # let app = App::new().route("/chat", chat);
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert_eq!(client::converse(app, "/chat", &["hello"]), ["hello"]);
 /// ```
 #[derive(Clone)]
 pub struct Topic {

@@ -32,7 +32,9 @@ const PING_BYTES_MAX: usize = 125;
 ///     }
 ///     Ok(())
 /// }
-/// # let _ = App::new().route("/ws", echo);
+/// # let app = App::new().route("/ws", echo);
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert_eq!(client::converse(app, "/ws", &["one", "two"]), ["one", "two"]);
 /// ```
 ///
 /// As with the async one pings are answered, silence is pinged and the closing handshake is completed while the thread
@@ -180,14 +182,16 @@ impl WebSocket {
     ///     let (mut sender, receiver) = socket.split();
     ///     thread::scope(|scope| {
     ///         scope.spawn(move || (0..).take_while(|tick| {
-    ///             thread::sleep(Duration::from_secs(1));
+    ///             thread::sleep(Duration::from_millis(10));
     ///             sender.send(format!("tick {tick}")).is_ok()
     ///         }).count());
     ///         // An iterator too; it ends with the socket.
     ///         receiver.for_each(|message| println!("{message:?}"));
     ///     });
     /// }
-    /// # let _ = App::new().route("/clock", clock);
+    /// # let app = App::new().route("/clock", clock);
+    /// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+    /// # assert_eq!(client::converse(app, "/clock", &["what time is it?"]), ["tick 0"]);
     /// ```
     #[must_use]
     pub fn split(self) -> (Sender, Receiver) {
@@ -268,7 +272,9 @@ impl Receiver {
     ///     }
     ///     Ok(())
     /// }
-    /// # let _ = App::new().route("/upload", upload);
+    /// # let app = App::new().route("/upload", upload);
+    /// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+    /// # assert_eq!(client::converse(app, "/upload", &["a part", "another"]), ["stored", "stored"]);
     /// ```
     ///
     /// # Errors
@@ -313,7 +319,7 @@ impl fmt::Debug for Receiver {
     }
 }
 
-/// The sending half.
+/// The sending half. For an example of both see [`WebSocket::split`].
 pub struct Sender {
     line: Arc<Line>,
     core: Core,
@@ -348,12 +354,14 @@ impl Sender {
     /// use ringgate::{blocking, websocket::{Kind, SocketError}};
     /// fn numbers(mut socket: blocking::WebSocket) -> Result<(), SocketError> {
     ///     let mut writer = socket.begin(Kind::Text)?;
-    ///     for number in 0..1_000_000 {
+    ///     for number in 0..1000 {
     ///         writer.write(format!("{number}\n"))?;
     ///     }
     ///     writer.finish()
     /// }
-    /// # let _ = ringgate::App::new().route("/numbers", numbers);
+    /// # let app = ringgate::App::new().route("/numbers", numbers);
+    /// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+    /// # assert_eq!(client::converse(app, "/numbers", &[])[0].lines().count(), 1000);
     /// ```
     ///
     /// # Errors
@@ -410,7 +418,7 @@ impl fmt::Debug for Sender {
     }
 }
 
-/// A message on its way out in fragments. Dropping it before [`MessageWriter::finish`] closes the socket with 1011: the
+/// A message on its way out in fragments: see [`Sender::begin`]. Dropping it before [`MessageWriter::finish`] closes the socket with 1011: the
 /// peer must not take a part for the whole.
 #[derive(Debug)]
 pub struct MessageWriter<'a> {

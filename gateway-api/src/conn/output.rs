@@ -11,6 +11,7 @@ use crate::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use ringgate_protocols::http1::{
+    close::CloseReason,
     connection::Connection,
     encode::{BodyFraming, BodyLength, Opening, ResponseHead},
     error::Misuse,
@@ -31,25 +32,35 @@ pub(crate) enum Written {
 /// Writes what can be written of a response at once. What a handler got wrong becomes a 500.
 #[inline]
 pub(crate) fn respond(machine: &mut Connection, core: &Core, buf: &mut SendBuf, response: &mut Response) -> Written {
+    if write_ordinary(machine, core, buf, response) {
+        return Written::Whole(Then::KeepAlive);
+    }
+    write(machine, core, buf, response).unwrap_or_else(|_| misused(machine, core, buf))
+}
+
+/// Writes and counts what most responses are: short, whole, nothing special about them. False, and nothing is written, if
+/// it is another.
+#[inline]
+fn write_ordinary(machine: &mut Connection, core: &Core, buf: &mut SendBuf, response: &Response) -> bool {
     let body = match &response.body {
         Payload::Empty => Some(&[][..]),
         body => body.at_hand(),
     };
-    if let Some(body) = body.filter(|body| body.len() <= COPIED_BYTES_MAX) {
-        let fields = ours_aside(&response.fields);
-        let ordinary = |opening: &Opening| machine.send_ordinary(buf.tail(), opening, fields, body);
-        if with_opening(core, response.status, response.content_type, ordinary) {
-            core.shared.counters.response(response.status);
-            return Written::Whole(Then::KeepAlive);
-        }
+    let Some(body) = body.filter(|body| body.len() <= COPIED_BYTES_MAX) else { return false };
+    let fields = ours_aside(&response.fields);
+    let ordinary = |opening: &Opening| machine.send_ordinary(buf.tail(), opening, fields, body);
+    let is_written = with_opening(core, response.status, response.content_type, ordinary);
+    if is_written {
+        core.shared.counters.response(response.status);
     }
-    match write(machine, core, buf, response) {
-        Ok(written) => {
-            core.shared.counters.response(response.status);
-            written
-        }
-        Err(_) => misused(machine, core, buf),
-    }
+    is_written
+}
+
+/// Writes and counts any other, as far as it can be written at once.
+fn write(machine: &mut Connection, core: &Core, buf: &mut SendBuf, response: &mut Response) -> Result<Written, Misuse> {
+    let written = begin(machine, core, buf, response)?;
+    core.shared.counters.response(response.status);
+    Ok(written)
 }
 
 /// Calls `write` with the beginning of the head of a response of this status and type.
@@ -76,7 +87,7 @@ fn framing_aside(fields: &[(HeaderName, HeaderValue)]) -> impl Iterator<Item = (
     ours_aside(fields).filter(|(name, _)| *name != header::TRANSFER_ENCODING && *name != header::CONTENT_LENGTH)
 }
 
-fn write(machine: &mut Connection, core: &Core, buf: &mut SendBuf, response: &mut Response) -> Result<Written, Misuse> {
+fn begin(machine: &mut Connection, core: &Core, buf: &mut SendBuf, response: &mut Response) -> Result<Written, Misuse> {
     let output_bytes_max = core.shared.config.limits.output_bytes_max;
     // These have none. (A 304 tells the length of the body that it goes without.)
     if matches!(response.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
@@ -137,14 +148,9 @@ fn write(machine: &mut Connection, core: &Core, buf: &mut SendBuf, response: &mu
 fn misused(machine: &mut Connection, core: &Core, buf: &mut SendBuf) -> Written {
     core.shared.counters.responses_misused.up();
     let mut response = Response::text("internal error\n").status(StatusCode::INTERNAL_SERVER_ERROR);
-    match write(machine, core, buf, &mut response) {
-        Ok(written) => {
-            core.shared.counters.response(response.status);
-            written
-        }
-        // The head was out already: only the end of the connection can tell the peer.
-        Err(misuse) => Written::Whole(Then::Close(ringgate_protocols::http1::close::CloseReason::Misuse(misuse))),
-    }
+    // If the head was out already, only the end of the connection can tell the peer.
+    let close = |misuse| Written::Whole(Then::Close(CloseReason::Misuse(misuse)));
+    write(machine, core, buf, &mut response).unwrap_or_else(close)
 }
 
 /// Writes a piece of a streamed body, or its trailers, which then are kept for the end.

@@ -46,6 +46,10 @@ impl<S: ByteStream> Drop for Wire<S> {
 /// connection saved.
 const LINGER_DRAINS: u64 = 8;
 
+/// During a drain: how long a peer must have been silent behind the end of our side to be closed. What it sent before it
+/// knew of that end is here by then: it takes a round trip, and 250 ms are one around the world.
+const DRAIN_SILENCE: Duration = Duration::from_millis(250);
+
 /// The connection is over: the peer has gone, or takes nothing any more.
 #[derive(Debug)]
 pub(crate) struct Gone;
@@ -147,6 +151,10 @@ impl<S: ByteStream> Wire<S> {
 
     /// Closes in stages, so that no reset destroys what was sent last: half-close, then read until the peer closes
     /// too, the time is up, or more has come than it would be worth (RFC 9112 section 9.6).
+    ///
+    /// A reset comes of bytes that nobody reads, not of a close: to a peer that says nothing, a socket that is closed looks
+    /// like one that is half-closed, and the kernel still delivers. So a drain does not wait for those that only keep their
+    /// side open. (nginx leaves a lingering connection at once when its worker ends, hyper does not linger at all.)
     pub(crate) async fn close(mut self) {
         self.input = Input::EMPTY;
         self.deadline = self.send_allowance(self.core().shared.config.limits.output_bytes_max);
@@ -158,16 +166,21 @@ impl<S: ByteStream> Wire<S> {
         self.link.is_finished.set(true);
         self.allow(self.core().shared.config.timeouts.linger_timeout_ms);
         let mut bytes_left = LINGER_DRAINS * self.core().shared.config.limits.drain_bytes_max;
+        let mut silent_since = self.now();
         poll_fn(|cx| {
             while let Poll::Ready(received) = self.stream.poll_recv(cx) {
                 match received {
                     Ok(lease) if !lease.is_empty() && lease.len() as u64 <= bytes_left => {
                         bytes_left -= lease.len() as u64;
+                        silent_since = self.now();
                     }
                     _ => return Poll::Ready(()),
                 }
             }
-            self.poll_deadline(cx)
+            match self.core().shared.draining.get() {
+                true => self.poll_until(self.deadline.min(silent_since + DRAIN_SILENCE), cx),
+                false => self.poll_deadline(cx),
+            }
         })
         .await;
     }

@@ -13,13 +13,25 @@ use std::fmt::Write as _;
 ///     let visits = cookies(request).find(|(name, _)| *name == "visits").map_or("none", |(_, value)| value);
 ///     format!("visits: {visits}\n")
 /// }
-/// # let _ = App::new().route("/visits", visits);
+/// # let app = App::new().route("/visits", visits);
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert!(client::ask(app, "GET /visits HTTP/1.1\r\ncookie: theme=dark; visits=3", "").ends_with("visits: 3\n"));
 /// ```
 pub fn cookies(request: &Request) -> impl Iterator<Item = (&str, &str)> {
     of_fields(request.fields())
 }
 
 /// The same for a request on a thread.
+///
+/// ```
+/// use ringgate::{App, blocking, helpers::cookie::cookies_blocking};
+/// fn names(request: blocking::Request) -> String {
+///     cookies_blocking(&request).map(|(name, _)| name).collect::<Vec<_>>().join(" ")
+/// }
+/// # let app = App::new().route("/names", names);
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert!(client::ask(app, "GET /names HTTP/1.1\r\ncookie: theme=dark; visits=3", "").ends_with("theme visits"));
+/// ```
 pub fn cookies_blocking(request: &blocking::Request) -> impl Iterator<Item = (&str, &str)> {
     of_fields(request.fields())
 }
@@ -45,7 +57,10 @@ fn parse(field: &str) -> impl Iterator<Item = (&str, &str)> {
 ///     let cookie = SetCookie::new("session", "4711").max_age_s(3600).value()?;
 ///     Ok(Response::text("in\n").header_value(http::header::SET_COOKIE, cookie))
 /// }
-/// # let _ = App::new().route("/login", login);
+/// # let app = App::new().route("/login", login);
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # let set = "\r\nset-cookie: session=4711; Path=/; SameSite=Lax; Max-Age=3600; Secure; HttpOnly\r\n";
+/// # assert!(client::ask(app, "GET /login HTTP/1.1", "").contains(set));
 /// ```
 #[derive(Clone, Debug)]
 pub struct SetCookie {

@@ -17,7 +17,11 @@ use std::fmt;
 ///     let Json(order) = Json::<Order>::read(request.body_mut()).await?;
 ///     Ok(Json(Receipt { total: order.count * order.item.len() as u32 }))
 /// }
-/// # let _ = App::new().route("/order", post(order));
+/// # fn application() -> App { App::new().route("/order", post(order)) }
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # let answer = client::ask(application(), "POST /order HTTP/1.1", r#"{"item": "tea", "count": 2}"#);
+/// # assert!(answer.contains("\r\ncontent-type: application/json\r\n") && answer.ends_with(r#"{"total":6}"#), "{answer}");
+/// # assert!(client::ask(application(), "POST /order HTTP/1.1", "{}").starts_with("HTTP/1.1 400 "));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Json<T>(
@@ -25,7 +29,8 @@ pub struct Json<T>(
     pub T,
 );
 
-/// Why a body is not the value that was asked for. Answers 400, or what the body's own error says.
+/// Why a body is not the value that was asked for. Answers 400, or what the body's own error says; the text of the answer
+/// is the error's. Who wants to say it otherwise matches on it before.
 #[derive(Debug)]
 pub enum JsonError {
     /// The body could not be read.
@@ -35,7 +40,7 @@ pub enum JsonError {
 }
 
 impl<T: DeserializeOwned> Json<T> {
-    /// Reads the whole body, within its limit.
+    /// Reads the whole body, within its limit. Does not look at its `content-type`.
     ///
     /// # Errors
     /// [`JsonError`] says what is wrong with it.
@@ -45,6 +50,17 @@ impl<T: DeserializeOwned> Json<T> {
     }
 
     /// The same on a thread: blocks.
+    ///
+    /// ```
+    /// use ringgate::{App, blocking, helpers::json::{Json, JsonError}, post};
+    /// fn sum(mut request: blocking::Request) -> Result<Json<u64>, JsonError> {
+    ///     let Json(numbers) = Json::<Vec<u64>>::read_blocking(request.body_mut())?;
+    ///     Ok(Json(numbers.iter().sum()))
+    /// }
+    /// # let app = App::new().route("/sum", post(sum));
+    /// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+    /// # assert!(client::ask(app, "POST /sum HTTP/1.1", "[1, 2, 3]").ends_with("\r\n\r\n6"));
+    /// ```
     ///
     /// # Errors
     /// [`JsonError`] says what is wrong with it.

@@ -14,13 +14,7 @@ use crate::{
 use http::HeaderValue;
 use ringgate_protocols::{http::head::Head, http2::request::RequestHead, span::Span};
 use ringgate_runtime::{buffer::Lease, time::Instant};
-use std::{
-    any::{Any, TypeId},
-    borrow::Cow,
-    mem,
-    rc::Rc,
-    sync::Arc,
-};
+use std::{borrow::Cow, mem, rc::Rc, sync::Arc};
 
 /// Filling it. Only for a request that nobody else holds.
 impl Request {
@@ -233,11 +227,9 @@ impl Request {
         self.inner.extras.get().map(|extras| extras.borrow().values.clone()).unwrap_or_default()
     }
 
-    /// Keeps a value in place of any other of its type.
-    pub(crate) fn keep_value(&self, value: (TypeId, Arc<dyn Any + Send + Sync>)) {
-        let values = &mut self.inner.extras().borrow_mut().values;
-        values.retain(|(id, _)| *id != value.0);
-        values.push(value);
+    /// Keeps these as well.
+    pub(crate) fn keep_values(&self, values: Values) {
+        self.inner.extras().borrow_mut().values.extend(values);
     }
 
     /// Jobs of the crew that it has or has had.

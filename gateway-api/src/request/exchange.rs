@@ -9,7 +9,7 @@ use crate::{
 use http::{HeaderValue, Method};
 use ringgate_protocols::http::target;
 use ringgate_runtime::{executor::Handle, net::Address, time::Instant};
-use std::{any::TypeId, rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc};
 
 /// The exchange.
 impl Request {
@@ -53,20 +53,54 @@ impl Request {
     }
 
     /// Keeps a value with this request, one per type: what a middleware found out, the handler can ask for.
+    ///
+    /// ```
+    /// use ringgate::{App, Middleware, Request, Response, blocking};
+    /// struct User(String);
+    /// struct Login;
+    /// impl Middleware for Login {
+    ///     fn before(&self, request: &Request) -> Option<Response> {
+    ///         request.set_value(User(request.header_str("x-user")?.to_owned()));
+    ///         None
+    ///     }
+    /// }
+    /// // A handler on a thread has it as well: hence `Send + Sync`.
+    /// fn greet(request: blocking::Request) -> String {
+    ///     request.value::<User>().map_or("who are you?\n".into(), |user| format!("hello {}\n", user.0))
+    /// }
+    /// let app = App::new().route("/", greet).wrap(Login);
+    /// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+    /// # assert!(client::ask(app, "GET / HTTP/1.1\r\nx-user: Ada", "").ends_with("hello Ada\n"));
+    /// ```
     pub fn set_value<T: Send + Sync + 'static>(&self, value: T) {
-        self.keep_value((TypeId::of::<T>(), Arc::new(value)));
+        self.inner.extras().borrow_mut().values.set(value);
     }
 
     /// The value of type `T` kept with this request.
     #[must_use]
     pub fn value<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        let extras = self.inner.extras.get()?.borrow();
-        let found = extras.values.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
-        found.1.clone().downcast().ok()
+        self.inner.extras.get()?.borrow().values.get()
     }
 
     /// Tells the client early what the response will link to, `Link` values as in RFC 8288. What cannot go out as 103
     /// (RFC 8297) becomes `Link` fields of the final response; the answer says which.
+    ///
+    /// ```
+    /// use http::HeaderValue;
+    /// use ringgate::{App, Request};
+    /// use std::time::Duration;
+    /// async fn page(request: Request) -> &'static str {
+    ///     request.early_hints([HeaderValue::from_static("</style.css>; rel=preload; as=style")]);
+    ///     request.handle().sleep(Duration::from_millis(10)).await; // the client fetches it meanwhile
+    ///     "<!doctype html><link rel=stylesheet href=/style.css>"
+    /// }
+    /// # fn application() -> App { App::new().route("/", page) }
+    /// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+    /// # let answer = client::ask(application(), "GET / HTTP/1.1", "");
+    /// # assert!(answer.starts_with("HTTP/1.1 103 ") && answer.contains("HTTP/1.1 200 "), "{answer}");
+    /// # let answer = client::ask(application(), "GET / HTTP/1.0", "");
+    /// # assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\r\nlink: </style.css>;"), "{answer}");
+    /// ```
     pub fn early_hints(&self, links: impl IntoIterator<Item = HeaderValue>) -> HintsForm {
         if self.inner.facts.is_answered() {
             return HintsForm::Dropped;
@@ -88,7 +122,9 @@ impl Request {
     ///     request.push("/style.css");
     ///     "<!doctype html><link rel=stylesheet href=/style.css>"
     /// }
-    /// # let _ = App::new().route("/", page);
+    /// # let app = App::new().route("/", page);
+    /// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+    /// # assert!(client::ask(app, "GET / HTTP/1.1", "").contains("\r\nlink: </style.css>; rel=preload; as=style\r\n"));
     /// ```
     pub fn push(&self, path: &str) -> PushForm {
         let left = &self.link().promises_left;

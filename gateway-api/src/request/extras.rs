@@ -1,18 +1,11 @@
 //! What few requests have: parameters of the path, values of a middleware, hints, work on a thread. Made when there is
 //! something to keep, and kept with the request's memory for the next one.
 
-use crate::request::work::Work;
+use crate::request::{values::Values, work::Work};
 use http::HeaderValue;
 use ringgate_protocols::span::Span;
 use smallvec::SmallVec;
-use std::{
-    any::{Any, TypeId},
-    rc::Rc,
-    sync::Arc,
-};
-
-/// Values by their types.
-pub(crate) type Values = Vec<(TypeId, Arc<dyn Any + Send + Sync>)>;
+use std::{rc::Rc, sync::Arc};
 
 /// See the module.
 #[derive(Default)]

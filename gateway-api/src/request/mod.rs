@@ -11,15 +11,16 @@ mod names;
 mod packed;
 mod pool;
 mod text;
+mod values;
 mod work;
 
 pub(crate) use accessors::{accessors, visible};
-pub(crate) use extras::Values;
 pub(crate) use head::View;
 pub(crate) use link::Link;
 pub(crate) use packed::METHODS;
 pub(crate) use pool::RequestPool;
 pub(crate) use text::{decode, header_map, value_in_query};
+pub(crate) use values::Values;
 pub(crate) use work::{Job, Work};
 
 use crate::{
@@ -45,7 +46,9 @@ use std::{
 ///     let agent = request.header("user-agent").unwrap_or(b"nobody");
 ///     format!("{} over {}\n", String::from_utf8_lossy(agent), request.protocol())
 /// }
-/// # let _ = App::new().route("/agent", get(agent));
+/// # let app = App::new().route("/agent", get(agent));
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert!(client::ask(app, "GET /agent HTTP/1.1\r\nuser-agent: me", "").ends_with("me over HTTP/1.1\n"));
 /// ```
 pub struct Request {
     inner: Held,

@@ -1,47 +1,14 @@
 //! An executor on somebody else's loop.
 
-use crate::{core::Core, site::Site};
+use crate::site::Site;
 use ringgate_runtime::executor::{Executor, Turn};
 use std::{
-    cell::{Cell, RefCell},
     future::{Future, poll_fn},
     io,
     pin::pin,
-    rc::Rc,
-    task::{Context, Poll, Waker},
+    task::Poll,
     time::Duration,
 };
-
-/// Tells the loop that drives an executor that its thread has done something between two turns: a task spawned, a timer
-/// set, a stream used. One on each core.
-#[derive(Default)]
-pub(crate) struct Nudge {
-    is_due: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
-}
-
-impl Nudge {
-    pub(crate) fn of(core: &Core) -> Rc<Self> {
-        core.shared.extension(Self::default)
-    }
-
-    /// A turn is due.
-    pub(crate) fn give(&self) {
-        if !self.is_due.replace(true)
-            && let Some(waker) = self.waker.take()
-        {
-            waker.wake();
-        }
-    }
-
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_due.take() {
-            return Poll::Ready(());
-        }
-        self.waker.replace(Some(cx.waker().clone()));
-        Poll::Pending
-    }
-}
 
 impl Site {
     /// Drives the executor of this site from a loop that is not ours, so that everything its handlers can do works there:
@@ -49,11 +16,8 @@ impl Site {
     /// when the driver of the executor fails. Dropped, it ends the executor's tasks, and who waits for the executor waits in
     /// vain: it should live as long as connections of the host do.
     ///
-    /// The turns follow what this site's own handlers do. Another site on the same executor is not heard, and what its
-    /// handlers ask for waits until something else calls for a turn: let the hosts of a thread share one site.
-    ///
     /// Each time the host has polled a handler or a body, one turn follows; what was polled in the same round of its loop
-    /// shares it.
+    /// shares it. That holds for every site on this executor, whichever of them drives.
     ///
     /// `wait` is that loop's way to wait: it is done when [`Executor::readiness`] is readable, or after the time given,
     /// whichever is first, or for any other reason.
@@ -102,7 +66,6 @@ impl Site {
     where
         W: AsyncFnMut(Option<Duration>),
     {
-        let nudge = Nudge::of(self.core());
         let handle = executor.handle();
         // Between turns other threads write the descriptor only for a loop that is known to wait for it.
         drop(executor.readiness()?);
@@ -116,7 +79,7 @@ impl Site {
                 Turn::Idle => None,
             };
             let mut waiting = pin!(wait(timeout));
-            poll_fn(|cx| match nudge.poll(cx) {
+            poll_fn(|cx| match handle.poll_nudge(cx) {
                 Poll::Ready(()) => Poll::Ready(()),
                 Poll::Pending => waiting.as_mut().poll(cx),
             })

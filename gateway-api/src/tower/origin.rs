@@ -2,15 +2,11 @@
 
 use crate::{
     features::{Features, Protocol},
-    request::Request,
+    request::{Request, Values},
 };
 use http::{Uri, Version};
 use ringgate_runtime::net::Address;
-use std::{
-    any::{Any, TypeId},
-    fmt,
-    sync::Arc,
-};
+use std::{fmt, sync::Arc};
 
 /// Where a request came from, by what, and what was made of its path. An extension of every request that a mounted
 /// service sees; on the way out a host leaves one with what it knows ([`Origin::of`]).
@@ -38,7 +34,7 @@ struct Facts {
     uri: Uri,
     route: Option<&'static str>,
     parameters: Vec<(Box<str>, String)>,
-    values: Vec<(TypeId, Arc<dyn Any + Send + Sync>)>,
+    values: Values,
 }
 
 impl Origin {
@@ -53,7 +49,7 @@ impl Origin {
             uri: Uri::default(),
             route: None,
             parameters: Vec::new(),
-            values: Vec::new(),
+            values: Values::default(),
         };
         Self { facts: Arc::new(facts) }
     }
@@ -118,8 +114,7 @@ impl Origin {
     /// ([`Request::set_value`](crate::Request::set_value)).
     #[must_use]
     pub fn value<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        let found = self.facts.values.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
-        found.1.clone().downcast().ok()
+        self.facts.values.get()
     }
 }
 

@@ -15,7 +15,32 @@ use std::{
 /// A body of the gateway never leaves its core, so its bytes cross by a bounded pipe (`body_buffer_bytes_max`), as they do
 /// for blocking handlers: each is copied once, each piece takes a lock that is mostly uncontended. A request without a
 /// body has no pipe. What the service does not read is not asked for: backpressure reaches the peer, and
-/// `Expect: 100-continue` is answered by the first poll.
+/// `Expect: 100-continue` is answered by the first poll. Its errors are [`BodyError`]s.
+///
+/// ```
+/// use http_body_util::BodyExt;
+/// use ringgate::{App, BodyError, tower::{self, RequestBody}};
+/// use std::{future::Future, pin::Pin, task::{Context, Poll}};
+/// #[derive(Clone)]
+/// struct Measure;
+/// impl tower_service::Service<http::Request<RequestBody>> for Measure {
+///     type Response = http::Response<String>;
+///     type Error = BodyError;
+///     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BodyError>>>>;
+///     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+///         Poll::Ready(Ok(()))
+///     }
+///     fn call(&mut self, request: http::Request<RequestBody>) -> Self::Future {
+///         Box::pin(async move {
+///             let body = request.into_body().collect().await?.to_bytes();
+///             Ok(http::Response::new(format!("{} bytes\n", body.len())))
+///         })
+///     }
+/// }
+/// let app = App::new().route("/measure", tower::handler(Measure));
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert!(client::ask(app, "POST /measure HTTP/1.1", &"a".repeat(100_000)).ends_with("100000 bytes\n"));
+/// ```
 pub struct RequestBody {
     pipe: Option<Arc<Pipe>>,
     length: Option<u64>,

@@ -6,7 +6,7 @@ use crate::{
     features::TrailersForm,
     response::ChunkStream,
     stream::{Chunk, Content},
-    tower::{drive::Nudge, site::Inflow},
+    tower::site::Inflow,
 };
 use bytes::Bytes;
 use http::HeaderMap;
@@ -15,12 +15,29 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    rc::Rc,
     task::{Context, Poll},
 };
 
 /// The body of a response as an [`http_body::Body`]. The next piece is asked for when the host asks; an error says that
-/// the body broke off, which a host tells by cutting the connection or the stream.
+/// the body broke off, which a host tells by cutting the connection or the stream. Dropped, it drops the stream that the
+/// handler has made.
+///
+/// ```
+/// use http_body_util::{BodyExt, Empty};
+/// use ringgate::{App, Config, Request, Site, runtime::executor::{Executor, ExecutorConfig}};
+/// use tower_service::Service;
+/// let mut executor = Executor::new(ExecutorConfig::default())?;
+/// let app = App::new().route("/hello", |_: &Request| "hello\n");
+/// let mut site = Site::new(&executor.handle(), Config::default(), |_| app);
+/// let request = http::Request::get("/hello").body(Empty::<bytes::Bytes>::new()).unwrap();
+/// // Any loop of this thread can poll it; here it is the executor itself.
+/// let body = executor.block_on(async {
+///     let Ok(response) = site.call(request).await;
+///     response.into_body().collect().await
+/// });
+/// assert_eq!(body.expect("it does not break off").to_bytes(), "hello\n");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct ResponseBody {
     source: Source,
     /// Bytes announced and not given yet.
@@ -40,7 +57,6 @@ pub(crate) struct Streamed {
     /// The request's body, which may still come in.
     pub(crate) inflow: Option<Inflow>,
     pub(crate) core: Core,
-    pub(crate) nudge: Rc<Nudge>,
     /// Whether a host passes these trailers on.
     pub(crate) passes: Box<dyn Fn(&HeaderMap) -> bool>,
 }
@@ -62,14 +78,14 @@ impl ResponseBody {
     /// The next piece of a stream; `None` at its good end.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         let Source::Stream(streamed) = &mut self.source else { return Poll::Ready(None) };
-        let Streamed { chunks, inflow, core, nudge, passes } = &mut **streamed;
+        let Streamed { chunks, inflow, core, passes } = &mut **streamed;
         core.handle().catch_up();
         let polled = loop {
             Inflow::poll(inflow, cx);
             let polled = catch_unwind(AssertUnwindSafe(|| chunks.as_mut().poll_next(cx)));
             // What the stream has taken makes room, and what it waits for may be there already.
             Inflow::poll(inflow, cx);
-            nudge.give();
+            core.handle().nudge();
             let Ok(polled) = polled else {
                 core.shared.counters.handler_panics.up();
                 break Poll::Ready(Some(Err(BodyError::Disconnected)));
@@ -157,6 +173,6 @@ impl fmt::Debug for ResponseBody {
 impl Drop for Streamed {
     /// What the stream held may have woken tasks when it went.
     fn drop(&mut self) {
-        self.nudge.give();
+        self.core.handle().nudge();
     }
 }

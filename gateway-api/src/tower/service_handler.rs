@@ -2,10 +2,11 @@
 
 use crate::{
     app::App,
+    contain::drop_contained,
     error::BodyError,
     handler::{Handler, IntoHandler, Kind, ResponseFuture},
     request::Request,
-    response::{Payload, Response, drop_contained},
+    response::{Payload, Response},
     stream::{Chunk, poll_filled},
     tower::{
         origin::{self, Origin},
@@ -75,7 +76,8 @@ pub struct ServiceHandler<S> {
 /// let app = App::new()
 ///     .mount_service("/legacy", tower::handler(Greeter)) // sees /a for /legacy/a
 ///     .route("/one", tower::handler(Greeter));           // sees /one
-/// # let _ = app;
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert!(client::ask(app, "GET /legacy/a HTTP/1.1", "").ends_with("hello from /a\n"));
 /// ```
 pub fn handler<S>(service: S) -> ServiceHandler<S> {
     ServiceHandler { service, body_bytes_max: None, hook: None, stripped: 0 }
@@ -108,9 +110,9 @@ impl<S> ServiceHandler<S> {
     /// # }
     /// ```
     /// Then timers and sockets of tokio live on its thread, what `tokio::spawn` starts runs there, and each wake from there
-    /// crosses over to the core (an eventfd or a ring message: microseconds, not nanoseconds). `spawn_local` is not to be
-    /// had there. Or the whole
-    /// application runs on a tokio thread ([`Site::drive`](crate::Site::drive)); then tokio is around already.
+    /// crosses over to the core (an eventfd: microseconds, not nanoseconds). `spawn_local` is not to be had there.
+    ///
+    /// Or the whole application runs on a tokio thread ([`Site::drive`](crate::Site::drive)); then tokio is around already.
     #[must_use]
     pub fn within(mut self, hook: impl Fn(&mut dyn FnMut()) + 'static) -> Self {
         self.hook = Some(Rc::new(hook));

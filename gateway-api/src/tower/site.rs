@@ -10,7 +10,6 @@ use crate::{
     site::Site,
     stream::Chunk,
     tower::{
-        drive::Nudge,
         origin::Origin,
         response_body::{ResponseBody, Streamed},
     },
@@ -68,10 +67,11 @@ where
     }
 }
 
-/// An application at work on a request; dropped, it stops.
+/// An application at work on a request; dropped, it stops: an async handler is dropped with it, a blocking one sees
+/// [`is_disconnected`](crate::blocking::Request::is_disconnected). It never fails: what goes wrong is a response. For an
+/// example see [`Site::drive`].
 pub struct Answer {
     site: Site,
-    nudge: Rc<Nudge>,
     request: Option<Request>,
     begun: Option<Begun>,
     inflow: Option<Inflow>,
@@ -91,7 +91,6 @@ struct Asked {
 impl Answer {
     fn new<B: http_body::Body + 'static>(site: Site, received: http::Request<B>) -> Self {
         let core = site.core().clone();
-        let nudge = Nudge::of(&core);
         let (parts, body) = received.into_parts();
         let has = |name: &HeaderName, wanted: &str| {
             let values = parts.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
@@ -103,7 +102,7 @@ impl Answer {
             is_handshake: has(&header::UPGRADE, "websocket"),
             has_te_trailers: has(&header::TE, "trailers"),
         };
-        let mut answer = Self { site, nudge, request: None, begun: None, inflow: None, deadline: None, asked };
+        let mut answer = Self { site, request: None, begun: None, inflow: None, deadline: None, asked };
         let Some((head, bytes)) = head(&parts) else { return answer };
         core.handle().catch_up();
         let mut request = core.shared.requests.take();
@@ -213,8 +212,8 @@ impl Answer {
         let trailers = trailers.filter(&passes);
         *translated.body_mut() = match body {
             Payload::Stream { chunks, .. } => {
-                let (core, nudge) = (core.clone(), self.nudge.clone());
-                let streamed = Streamed { chunks, inflow: self.inflow.take(), core, nudge, passes: Box::new(passes) };
+                let core = core.clone();
+                let streamed = Streamed { chunks, inflow: self.inflow.take(), core, passes: Box::new(passes) };
                 ResponseBody::streamed(streamed, length, trailers)
             }
             body => {
@@ -295,7 +294,7 @@ impl Future for Answer {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.site.core().handle().catch_up();
         let polled = self.poll_response(cx);
-        self.nudge.give();
+        self.site.core().handle().nudge();
         let response = ready!(polled);
         Poll::Ready(Ok(self.translate(response)))
     }
@@ -308,7 +307,7 @@ impl Drop for Answer {
             core.shared.counters.disconnects.up();
             self.site.table().forget(core, &mut begun);
             // What the handler held may have woken tasks when it went.
-            self.nudge.give();
+            core.handle().nudge();
         }
     }
 }

@@ -3,7 +3,26 @@
 use ringgate_protocols::websocket::error::Fault;
 use std::{fmt, io};
 
-/// Why nothing more is received or sent.
+/// Why nothing more is received or sent. A handler that returns it with `?` need not close the socket: if it is still open
+/// it closes with 1011.
+///
+/// ```
+/// use ringgate::websocket::{SocketError, WebSocket};
+/// async fn echo(mut socket: WebSocket) -> Result<(), SocketError> {
+///     while let Some(message) = socket.recv().await {
+///         match message {
+///             Ok(message) => socket.send(message).await?,
+///             Err(SocketError::Disconnected) => eprintln!("a client has gone without a word"),
+///             Err(SocketError::Fault(fault)) => eprintln!("told with {:?}: {fault}", fault.close_code()),
+///             Err(error) => return Err(error),
+///         }
+///     }
+///     Ok(())
+/// }
+/// # let app = ringgate::App::new().route("/ws", echo);
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert_eq!(client::converse(app, "/ws", &["one"]), ["one"]);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum SocketError {

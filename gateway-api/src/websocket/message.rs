@@ -8,6 +8,13 @@ use std::{fmt, ops::Deref};
 /// Bytes of a message, where they are: in the received buffer, unmasked in place, or in memory that can be shared.
 ///
 /// A message that is kept keeps the buffer it came in; what is to live long is better copied ([`MessageBytes::into_bytes`]).
+///
+/// ```
+/// use ringgate::websocket::MessageBytes;
+/// let bytes = MessageBytes::from(vec![1, 2, 3]);
+/// assert_eq!((bytes.len(), &bytes[1..]), (3, &[2, 3][..])); // as a slice
+/// assert_eq!(bytes.into_bytes(), [1, 2, 3].as_slice());
+/// ```
 #[derive(Clone)]
 pub struct MessageBytes {
     pub(crate) lease: Lease,
@@ -70,6 +77,14 @@ impl fmt::Debug for MessageBytes {
 }
 
 /// The text of a message: UTF-8, judged as it arrived.
+///
+/// ```
+/// use ringgate::websocket::{Message, Text};
+/// let Message::Text(text) = Message::from("grün") else { panic!("a text") };
+/// assert!(text.ends_with("n")); // as a `str`
+/// assert_eq!((text.as_str(), text.as_bytes().len()), ("grün", 5));
+/// assert_eq!(text, Text::from("grün"));
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Text {
     bytes: MessageBytes,

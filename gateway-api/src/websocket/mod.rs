@@ -27,7 +27,8 @@
 //!     .route("/echo", echo)
 //!     .route("/shout", shout)
 //!     .route("/small", websocket(echo).deflate(DeflateConfig::default()).subprotocols(["v2", "v1"]));
-//! # let _ = app;
+//! # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+//! # assert_eq!(client::converse(app, "/shout", &["hello", "you"]), ["HELLO", "YOU"]);
 //! ```
 //!
 //! # Memory

@@ -45,7 +45,9 @@ use std::{
 ///     }
 ///     Ok(())
 /// }
-/// # let _ = App::new().route("/ws", echo);
+/// # let app = App::new().route("/ws", echo);
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert_eq!(client::converse(app, "/ws", &["one", "two"]), ["one", "two"]);
 /// ```
 pub struct WebSocket {
     /// Boxed: it is gone when the handler waits, and handlers hold this object twice.
@@ -180,6 +182,18 @@ impl WebSocket {
     }
 
     /// The peer's Close, once it has come.
+    ///
+    /// ```
+    /// use ringgate::websocket::{CloseCode, WebSocket};
+    /// async fn listen(mut socket: WebSocket) {
+    ///     while let Some(Ok(_)) = socket.recv().await {}
+    ///     match socket.close_frame() {
+    ///         Some(close) if close.code == Some(CloseCode::NORMAL) => println!("it said goodbye: {}", close.reason),
+    ///         close => println!("it left like this: {close:?}"),
+    ///     }
+    /// }
+    /// # let _ = ringgate::App::new().route("/listen", listen);
+    /// ```
     #[must_use]
     pub fn close_frame(&self) -> Option<CloseFrame> {
         self.socket.state.borrow().close().cloned()
@@ -199,7 +213,7 @@ impl WebSocket {
     }
 }
 
-/// The next message, to be awaited. Dropped before it is done, nothing is lost.
+/// The next message, to be awaited: see [`WebSocket::recv`]. Dropped before it is done, nothing is lost.
 #[must_use = "nothing is received until it is awaited"]
 #[derive(Debug)]
 pub struct Receiving<'a> {
@@ -249,7 +263,9 @@ impl fmt::Debug for WebSocket {
 ///     while let Some(Ok(_)) = receiver.recv().await {}
 ///     drop(ticks); // it ends with the conversation
 /// }
-/// # let _ = ringgate::App::new().route("/clock", clock);
+/// # let app = ringgate::App::new().route("/clock", clock);
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert_eq!(client::converse(app, "/clock", &["what time is it?"]), ["tick"]);
 /// ```
 pub struct Receiver {
     socket: Rc<Socket>,
@@ -265,7 +281,27 @@ impl Receiver {
     }
 
     /// The next piece of a message, as it comes from the wire: for messages too large to be held. Asking for whole
-    /// messages in the middle of one passes over its rest.
+    /// messages in the middle of one passes over its rest. The limits on messages hold for those in pieces too. Cancel safe,
+    /// as [`WebSocket::recv`].
+    ///
+    /// ```
+    /// use ringgate::websocket::{SocketError, WebSocket};
+    /// async fn measure(mut socket: WebSocket) -> Result<(), SocketError> {
+    ///     let mut bytes = 0;
+    ///     while let Some(piece) = socket.recv_piece().await {
+    ///         let piece = piece?;
+    ///         bytes += piece.bytes.len();
+    ///         if piece.last {
+    ///             socket.send(format!("{bytes} bytes")).await?;
+    ///             bytes = 0;
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # let app = ringgate::App::new().route("/measure", measure);
+    /// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+    /// # assert_eq!(client::converse(app, "/measure", &["hello", ""]), ["5 bytes", "0 bytes"]);
+    /// ```
     ///
     /// # Errors
     /// As [`WebSocket::recv`].
@@ -292,7 +328,7 @@ impl fmt::Debug for Receiver {
     }
 }
 
-/// The sending half.
+/// The sending half. For an example of both see [`Receiver`].
 pub struct Sender {
     socket: Rc<Socket>,
 }
@@ -320,11 +356,14 @@ impl Sender {
     /// use ringgate::websocket::{Kind, SocketError, WebSocket};
     /// async fn numbers(mut socket: WebSocket) -> Result<(), SocketError> {
     ///     let mut writer = socket.begin(Kind::Text)?;
-    ///     for number in 0..1_000_000 {
+    ///     for number in 0..1000 {
     ///         writer.write(format!("{number}\n")).await?;
     ///     }
     ///     writer.finish().await
     /// }
+    /// # let app = ringgate::App::new().route("/numbers", numbers);
+    /// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+    /// # assert_eq!(client::converse(app, "/numbers", &[])[0].lines().count(), 1000);
     /// ```
     ///
     /// # Errors
@@ -358,7 +397,7 @@ impl Sender {
     }
 }
 
-/// A message on its way into the outgoing queue. Dropped before it is done, nothing was sent.
+/// A message on its way into the outgoing queue: see [`Sender::send`]. Dropped before it is done, nothing was sent.
 #[must_use = "nothing is sent until it is awaited"]
 #[derive(Debug)]
 pub struct Sending<'a> {
@@ -388,7 +427,7 @@ impl fmt::Debug for Sender {
     }
 }
 
-/// A message on its way out in fragments. Dropping it before [`MessageWriter::finish`] closes the socket with 1011: the
+/// A message on its way out in fragments: see [`Sender::begin`]. Dropping it before [`MessageWriter::finish`] closes the socket with 1011: the
 /// peer must not take a part for the whole.
 #[derive(Debug)]
 pub struct MessageWriter<'a> {
@@ -413,7 +452,7 @@ impl<'a> MessageWriter<'a> {
         self.socket.write_fragment(bytes.as_ref(), false)
     }
 
-    /// Ends the message.
+    /// Ends the message. Waits as [`MessageWriter::write`]; dropped while it waits, it closes the socket with 1011.
     ///
     /// # Errors
     /// As [`Sender::send`].

@@ -7,6 +7,19 @@ use ringgate_protocols::{
 
 /// Whose pages may open a socket (RFC 6455 section 10.2). Browsers always say where a page comes from, others need not:
 /// a request without `Origin` is never refused.
+///
+/// ```
+/// use ringgate::{App, websocket::{Origins, WebSocket, websocket}};
+/// async fn greet(mut socket: WebSocket) {
+///     let _ = socket.send("hello").await;
+/// }
+/// let listed = Origins::Listed(vec!["https://app.example.org".to_owned()]);
+/// let app = App::new().route("/ws", websocket(greet).origins(listed));
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # let head = "GET /ws HTTP/1.1\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\norigin: https://other.example\r\n\
+/// #     connection: upgrade\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==";
+/// # assert!(client::ask(app, head, "").starts_with("HTTP/1.1 403 "));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origins {
@@ -35,7 +48,19 @@ impl Origins {
 
 /// What happens when a socket's outgoing queue is full, because its peer reads slower than we write. What one turn alone
 /// has filled it with, before anything could leave, is not the peer's doing: `send` waits for the next turn, and so does
-/// whoever publishes.
+/// whoever publishes. The queue's length is set with it:
+/// [`WebSocketRoute::queue`](crate::websocket::WebSocketRoute::queue).
+///
+/// ```
+/// use ringgate::{App, websocket::{QueuePolicy, WebSocket, websocket}};
+/// async fn prices(mut socket: WebSocket) {
+///     let _here = socket.core().topic("prices").subscribe(&socket);
+///     while let Some(Ok(_)) = socket.recv().await {}
+/// }
+/// // Who reads slowly sees fewer prices, and always the newest.
+/// let app = App::new().route("/prices", websocket(prices).queue(16_384, QueuePolicy::DropOldest));
+/// # let _ = app;
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QueuePolicy {

@@ -83,6 +83,31 @@ where
 }
 
 /// A WebSocket handler with options of its own. Made by [`websocket`].
+///
+/// A request that is no proper handshake is answered by the route itself: 426 if it asks for no WebSocket (see
+/// [`WebSocketRoute::otherwise`]) or for another version, 400 if the handshake is malformed, 403 if the page it comes from
+/// is not welcome. All of them are counted as `websockets_refused`, and the handler is not begun.
+///
+/// ```
+/// use ringgate::{App, Request, websocket::{SocketError, WebSocket, WebSocketLimits, websocket}};
+/// async fn shout(mut socket: WebSocket) -> Result<(), SocketError> {
+///     let is_loud = socket.subprotocol() == Some("loud");
+///     while let Some(message) = socket.recv().await {
+///         let text = message?.to_text().unwrap_or_default().to_uppercase();
+///         socket.send(if is_loud { text + "!" } else { text }).await?;
+///     }
+///     Ok(())
+/// }
+/// let limits = WebSocketLimits { message_bytes_max: 1000, ..WebSocketLimits::default() };
+/// let route = websocket(shout).subprotocols(["loud"]).limits(limits).otherwise(|_: &Request| "come by WebSocket\n");
+/// let app = App::new().route("/shout", route);
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert_eq!(client::converse(app, "/shout", &["hello"]), ["HELLO"]);
+/// # let app = App::new().route("/shout", websocket(shout).otherwise(|_: &Request| "come by WebSocket\n"));
+/// # assert!(client::ask(app, "GET /shout HTTP/1.1", "").ends_with("come by WebSocket\n"));
+/// # let app = App::new().route("/shout", shout);
+/// # assert!(client::ask(app, "GET /shout HTTP/1.1", "").starts_with("HTTP/1.1 426 "));
+/// ```
 pub struct WebSocketRoute {
     options: Options,
     start: Start,
@@ -105,7 +130,8 @@ pub struct WebSocketRoute {
 ///     .queue(65_536, QueuePolicy::DropOldest)
 ///     .otherwise(page);
 /// let app = App::new().route("/quotes", get(route));
-/// # let _ = app;
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert_eq!(client::converse(app, "/quotes", &[]), ["EUR 1.0871"]);
 /// ```
 pub fn websocket<Marker>(handler: impl IntoSocketHandler<Marker>) -> WebSocketRoute {
     handler.into_route()
@@ -145,7 +171,8 @@ impl WebSocketRoute {
         self
     }
 
-    /// Bounds of messages, fragments, pings, and the times.
+    /// Bounds of messages, fragments, pings, and the times. (With a `close_timeout_ms` of 0 the peer may take all its time
+    /// to answer our Close, and a handler is dropped as soon as its connection is over.)
     #[must_use]
     pub fn limits(mut self, limits: WebSocketLimits) -> Self {
         self.options.limits = limits;

@@ -29,7 +29,7 @@ use std::{
     task::{Context, Waker},
 };
 
-/// The peer's Close.
+/// The peer's Close: see [`WebSocket::close_frame`](crate::websocket::WebSocket::close_frame).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloseFrame {
     /// Its code, if it carried one.
@@ -38,7 +38,8 @@ pub struct CloseFrame {
     pub reason: String,
 }
 
-/// A part of a message, cut wherever the wire has cut it: fragments have no meaning (RFC 6455 section 5.4).
+/// A part of a message, cut wherever the wire has cut it: fragments have no meaning (RFC 6455 section 5.4). See
+/// [`Receiver::recv_piece`](crate::websocket::Receiver::recv_piece).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
     /// Text or binary. A text may be cut inside a character; all that has come is valid so far.

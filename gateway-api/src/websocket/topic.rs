@@ -136,7 +136,9 @@ impl Drop for Inner {
 ///         room.publish(message).await;
 ///     }
 /// }
-/// # let _ = App::new().route("/chat", chat);
+/// # let app = App::new().route("/chat", chat);
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert_eq!(client::converse(app, "/chat", &["hello", "you"]), ["hello", "you"]);
 /// ```
 #[derive(Clone)]
 pub struct Topic {
@@ -221,7 +223,30 @@ impl fmt::Debug for Topic {
     }
 }
 
-/// A socket's place among the subscribers of a topic. Dropping it ends the subscription.
+/// A socket's place among the subscribers of a topic. Dropping it ends the subscription. It keeps the socket's memory, not
+/// the socket: a socket may close, or be dropped, before it.
+///
+/// ```
+/// use ringgate::{App, websocket::{SocketError, WebSocket}};
+/// // `+room` enters, `-room` leaves.
+/// async fn rooms(mut socket: WebSocket) -> Result<(), SocketError> {
+///     let core = socket.core().clone();
+///     let mut rooms = Vec::new();
+///     while let Some(message) = socket.recv().await {
+///         let message = message?;
+///         match message.to_text().unwrap_or_default().split_at_checked(1) {
+///             Some(("+", room)) => rooms.push((room.to_owned(), core.topic(room).subscribe(&socket))),
+///             Some(("-", room)) => rooms.retain(|(entered, _)| entered != room),
+///             _ => {}
+///         }
+///         socket.send(format!("in {} rooms", rooms.len())).await?;
+///     }
+///     Ok(())
+/// }
+/// # let app = App::new().route("/rooms", rooms);
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert_eq!(client::converse(app, "/rooms", &["+a", "+b", "-a"]), ["in 1 rooms", "in 2 rooms", "in 1 rooms"]);
+/// ```
 #[must_use = "dropping it ends the subscription"]
 pub struct Subscription {
     inner: Rc<Inner>,

@@ -25,7 +25,13 @@ impl<F: Future<Output: SocketOutcome>> Converse for F {
     }
 }
 
-/// What a conversation may come to: nothing, or a `Result` whose error closes a socket that is still open with 1011.
+/// What a conversation may come to: nothing, or a `Result` whose error closes a socket that is still open with 1011. (The
+/// error itself is told to nobody: what is to be known of it, the handler says.)
+///
+/// ```
+/// use ringgate::websocket::SocketOutcome;
+/// assert!(!().is_failure() && !Ok::<(), ()>(()).is_failure() && Err::<(), _>("lost").is_failure());
+/// ```
 pub trait SocketOutcome {
     /// Whether it failed.
     fn is_failure(&self) -> bool;

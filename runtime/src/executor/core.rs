@@ -14,6 +14,7 @@ use crate::driver::slot::{Key, Sockets};
 use crate::driver::{Close, Driver, add};
 use crate::executor::config::ExecutorConfig;
 use crate::executor::counters::Counters;
+use crate::executor::nudge::Nudge;
 use crate::sys::clock::Clock;
 use crate::sys::ticks::TickRate;
 use crate::sys::wake::WakeCell;
@@ -93,6 +94,7 @@ pub(crate) struct Core {
     pub(super) after_turn: RefCell<Vec<Waker>>,
     pub(super) activity: Cell<Option<&'static str>>,
     pub(super) counters: Arc<Counters>,
+    pub(super) nudge: Nudge,
     pub(super) ticks: TickRate,
 }
 

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use crate::buffer::SendBuf;
@@ -65,6 +65,35 @@ impl Handle {
     /// this thread between two turns, which may lie far apart. Inside a turn there is no need for it.
     pub fn catch_up(&self) {
         self.core.timers.advance(self.core.time.now());
+    }
+
+    /// A turn is due: told by code that somebody else's loop runs on this thread between two turns, when it may have
+    /// spawned or woken a task, set a timer, or used a stream. Inside a turn there is no need for it.
+    pub fn nudge(&self) {
+        self.core.nudge.give();
+    }
+
+    /// Ready, once, if there was a [`nudge`](Self::nudge) since it was last ready: for the loop that drives this executor, and
+    /// then has a turn to take. One at a time: the waker of the last call is kept.
+    ///
+    /// ```
+    /// use ringgate_runtime::executor::{Executor, ExecutorConfig};
+    /// use std::{task::{Context, Waker}, time::Duration};
+    /// let mut executor = Executor::new(ExecutorConfig::default())?;
+    /// let handle = executor.handle();
+    /// let mut context = Context::from_waker(Waker::noop());
+    /// assert!(handle.poll_nudge(&mut context).is_pending());
+    /// // What the other loop runs between two turns:
+    /// let task = handle.spawn("answer", async { 42 });
+    /// handle.nudge();
+    /// // And what drives the executor:
+    /// assert!(handle.poll_nudge(&mut context).is_ready());
+    /// executor.turn(Some(Duration::ZERO))?;
+    /// assert!(task.is_finished());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn poll_nudge(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.core.nudge.poll(context)
     }
 
     /// The wall clock. On the simulated driver it is the Unix epoch plus the virtual time.

@@ -16,6 +16,7 @@ mod config;
 pub(crate) mod core;
 mod counters;
 mod handle;
+mod nudge;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -32,6 +33,7 @@ pub use crate::executor::config::ExecutorConfig;
 use crate::executor::core::{Core, Io, Time};
 pub use crate::executor::counters::{Counters, Stall};
 pub use crate::executor::handle::Handle;
+use crate::executor::nudge::Nudge;
 
 use crate::buffer::ReceivePool;
 use crate::driver::sim::{Sim, SimConfig, SimNet};
@@ -149,6 +151,7 @@ impl Executor {
             after_turn: RefCell::default(),
             activity: Cell::new(None),
             counters: Arc::new(counters),
+            nudge: Nudge::default(),
             ticks: TickRate::of_process(),
             config,
         };
@@ -214,7 +217,7 @@ impl Executor {
     ///
     /// The loop calls `turn(Some(Duration::ZERO))` whenever it is readable, again at once after [`Turn::Again`], and at
     /// the moment that [`Turn::Until`] names; also after its own thread has spawned or woken a task or used a stream
-    /// outside of a turn. It never reads the descriptor itself.
+    /// outside of a turn, which [`Handle::poll_nudge`] tells. It never reads the descriptor itself.
     #[must_use]
     pub fn readiness_fd(&self) -> Option<RawFd> {
         let fd = self.core.io.borrow_mut().parts().0.readiness_fd().map(|fd| fd.as_raw_fd());

@@ -18,7 +18,41 @@ use crate::sys::address::Address;
 /// A connected TCP or Unix stream socket. Dropping it closes it, whatever is in flight: what the kernel has taken is
 /// still delivered, what it has not is lost.
 ///
-/// For an exchange of bytes see [`Listener`](crate::net::Listener).
+/// What is read comes in leases of the executor's buffers, as much as there is: nothing is asked for by length. One send is
+/// in flight at a time; [`send`](Self::send) waits for it, and more pieces in one [`SendBuf`] leave together. The waiting
+/// methods are here; those of [`ByteStream`] are what drivers of protocols are written against.
+///
+/// ```
+/// use ringgate_runtime::buffer::{Piece, SendBuf};
+/// use ringgate_runtime::executor::{Executor, ExecutorConfig};
+/// use ringgate_runtime::net::ByteStream;
+/// use std::os::unix::net::UnixStream;
+/// use std::time::Duration;
+/// let mut executor = Executor::new(ExecutorConfig::default())?;
+/// let handle = executor.handle();
+/// let (ours, theirs) = UnixStream::pair()?;
+/// executor.block_on(async {
+///     let (mut ours, mut theirs) = (handle.adopt_stream(ours.into())?, handle.adopt_stream(theirs.into())?);
+///     let mut buf = SendBuf::from_vec(b"to ".to_vec());
+///     buf.push(Piece::Static(b"whom"));
+///     ours.send(buf).await?;
+///     ours.shutdown_write();
+///     // A stream is bytes: how many leases they come in is not said.
+///     let mut heard = Vec::new();
+///     loop {
+///         let lease = theirs.recv().await?;
+///         if lease.is_empty() {
+///             break; // the end of their side; ours is still open
+///         }
+///         heard.extend_from_slice(&lease);
+///     }
+///     assert_eq!(heard, b"to whom");
+///     theirs.send(SendBuf::from_vec(b"it concerns".to_vec())).await?;
+///     assert_eq!(&ours.recv().await?[..], b"it concerns");
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct SocketStream {
     core: Rc<Core>,
     key: Key,

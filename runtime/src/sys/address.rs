@@ -21,7 +21,15 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// The text is no address.
+/// The text is no address. Names are not looked up: that may block, and is the program's business.
+///
+/// ```
+/// use ringgate_runtime::net::Address;
+/// for text in ["localhost:8080", "127.0.0.1", "unix:"] {
+///     let error = text.parse::<Address>().unwrap_err();
+///     assert!(error.to_string().starts_with(&format!("`{text}` is no address")));
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressError {
     text: String,

@@ -43,7 +43,7 @@ pub enum Placement {
     },
 }
 
-/// Why a placement does not fit a machine.
+/// Why a placement does not fit a machine. Told when a pool is started, as the reason of an [`io::Error`](std::io::Error).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PlacementError {
     /// No executor at all was asked for.

@@ -12,12 +12,13 @@ use crate::{
         websocket,
         wire::Wire,
     },
+    contain::drop_contained,
     core::Core,
     dispatch::Table,
     error::BodyError,
     handler::ResponseFuture,
     request::{Held, Link, Work},
-    response::{ChunkStream, drop_contained},
+    response::ChunkStream,
     websocket::upgrade::Upgrade,
 };
 use http::HeaderMap;

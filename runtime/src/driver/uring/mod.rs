@@ -18,8 +18,8 @@
 //!
 //! # The room and its unsafe
 //! 1. Memory that an operation refers to lives until its last completion: send buffers and their `msghdr` in the slot
-//!    (its `Sending`), which is freed only when no operation is pending; receive buffers in the pool, which this driver
-//!    holds; the eventfd's word in a box of the driver.
+//!    ([`Sending`](crate::driver::slot::Sending)), which is freed only when no operation is pending; receive buffers in the
+//!    pool, which this driver holds; the eventfd's word in a box of the driver.
 //! 2. The ring is closed before any of that is freed: `finish` waits for the last completions, bounded in time; if the
 //!    kernel does not let go, the memory is leaked rather than freed (the slots by the executor, the rest by `Drop`).
 //! 3. The provided-buffer ring is one page-aligned allocation; entries are written only behind the kernel's head (there

@@ -1,24 +1,22 @@
-//! A response: status, fields, a body in one of its forms, and what turns into one.
+//! A response: status, fields, a body in one of its forms.
+
+mod into_response;
+mod invalid_field;
+
+pub use crate::response::{into_response::IntoResponse, invalid_field::InvalidField};
 
 use crate::{
+    contain::drop_contained,
     error::BodyError,
     stream::{BodySender, Chunk, poll_filled},
     websocket::upgrade::Upgrade,
 };
 use bytes::Bytes;
 use futures_core::Stream;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode,
-    header::{self, InvalidHeaderName, InvalidHeaderValue},
-};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use ringgate_protocols::http::length::parse_content_length;
 use ringgate_runtime::buffer::Piece;
-use std::{
-    fmt, io,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
-    task::Poll,
-};
+use std::{fmt, io, pin::Pin, task::Poll};
 
 /// A response. Made by a handler, or out of whatever a handler returns ([`IntoResponse`]).
 ///
@@ -34,7 +32,10 @@ use std::{
 /// fn teapot(_: &Request) -> Response {
 ///     Response::text("short and stout\n").status(StatusCode::IM_A_TEAPOT).header("x-handle", "left")
 /// }
-/// # let _ = ringgate::App::new().route("/teapot", teapot);
+/// # let app = ringgate::App::new().route("/teapot", teapot);
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # let answer = client::ask(app, "GET /teapot HTTP/1.1", "");
+/// # assert!(answer.starts_with("HTTP/1.1 418 ") && answer.contains("\r\nx-handle: left\r\n"), "{answer}");
 /// ```
 #[derive(Debug)]
 pub struct Response {
@@ -179,7 +180,30 @@ impl Response {
     }
 
     /// 200 with a body that comes piece by piece. The next piece is asked for only when the peer has taken those
-    /// before. An error cuts the connection, so that the peer does not take a part for the whole.
+    /// before. An error cuts the connection, or resets the stream of HTTP/2, so that the peer does not take a part for the
+    /// whole; so does a panic, which is counted. When the client goes away the stream is dropped.
+    ///
+    /// ```
+    /// use futures_core::Stream;
+    /// use ringgate::{App, Request, Response};
+    /// use std::{convert::Infallible, pin::Pin, task::{Context, Poll}};
+    /// /// Any stream of what turns into a [`Chunk`] will do.
+    /// struct Countdown(u32);
+    /// impl Stream for Countdown {
+    ///     type Item = Result<String, Infallible>;
+    ///     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    ///         let number = self.0.checked_sub(1);
+    ///         Poll::Ready(number.map(|number| {
+    ///             self.0 = number;
+    ///             Ok(format!("{number}\n"))
+    ///         }))
+    ///     }
+    /// }
+    /// let app = App::new().route("/start", |_: &Request| Response::stream(Countdown(3)).content_type("text/plain"));
+    /// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+    /// # let answer = client::ask(app, "GET /start HTTP/1.1", "");
+    /// # assert!(answer.ends_with("\r\n2\n\r\n2\r\n1\n\r\n2\r\n0\n\r\n0\r\n\r\n"), "{answer}");
+    /// ```
     #[must_use]
     pub fn stream<S, C, E>(chunks: S) -> Self
     where
@@ -190,7 +214,32 @@ impl Response {
         Self::of(Payload::Stream { chunks, length: None }, BYTES)
     }
 
-    /// 200 with a body that somebody pushes: the sender can go to another task of this core.
+    /// 200 with a body that somebody pushes: the sender can go to another task of this core. Events for a browser, say,
+    /// which reads them with an `EventSource`:
+    ///
+    /// ```
+    /// use ringgate::{App, Request, Response};
+    /// use std::time::Duration;
+    /// async fn events(request: Request) -> Response {
+    ///     let (mut sender, response) = Response::channel();
+    ///     let core = request.core().clone();
+    ///     request.handle().spawn("events", async move {
+    ///         // Until the gateway drains, or the client goes.
+    ///         for number in (0..3).take_while(|_| !core.is_draining()) {
+    ///             if sender.send(format!("event: count\ndata: {number}\n\n")).await.is_err() {
+    ///                 return;
+    ///             }
+    ///             core.handle().sleep(Duration::from_millis(10)).await;
+    ///         }
+    ///         sender.finish();
+    ///     }).detach();
+    ///     response.content_type("text/event-stream").header("cache-control", "no-store")
+    /// }
+    /// let app = App::new().route("/events", events);
+    /// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+    /// # let answer = client::ask(app, "GET /events HTTP/1.1", "");
+    /// # assert!(answer.contains("data: 2\n\n") && answer.ends_with("\r\n0\r\n\r\n"), "{answer}");
+    /// ```
     #[must_use]
     pub fn channel() -> (BodySender, Self) {
         let (sender, receiver) = BodySender::new();
@@ -205,7 +254,9 @@ impl Response {
     /// fn report(_: blocking::Request) -> Response {
     ///     Response::writer(|out| (0..1000).try_for_each(|line| writeln!(out, "line {line}"))).content_type("text/csv")
     /// }
-    /// # let _ = ringgate::App::new().route("/report", report);
+    /// # let app = ringgate::App::new().route("/report", report);
+    /// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+    /// # assert!(client::ask(app, "GET /report HTTP/1.1", "").ends_with("line 999\n\r\n0\r\n\r\n"));
     /// ```
     #[must_use]
     pub fn writer(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()> + Send + 'static) -> Self {
@@ -219,7 +270,9 @@ impl Response {
     /// fn save(_: blocking::Request) -> Result<Response, ringgate::InvalidField> {
     ///     Response::redirect("/saved")
     /// }
-    /// # let _ = App::new().route("/save", post(save));
+    /// # let app = App::new().route("/save", post(save));
+    /// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+    /// # assert!(client::ask(app, "POST /save HTTP/1.1", "").contains("\r\nlocation: /saved\r\n"));
     /// ```
     ///
     /// # Errors
@@ -349,38 +402,6 @@ impl Response {
     }
 }
 
-/// A name or a value that cannot stand in a field.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum InvalidField {
-    /// The name is not a token (RFC 9110 section 5.6.2).
-    Name,
-    /// The value has controls in it (RFC 9110 section 5.5).
-    Value,
-}
-
-impl fmt::Display for InvalidField {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Name => "the field name is not a token",
-            Self::Value => "the field value has controls in it",
-        })
-    }
-}
-
-impl std::error::Error for InvalidField {}
-
-impl From<InvalidHeaderName> for InvalidField {
-    fn from(_: InvalidHeaderName) -> Self {
-        Self::Name
-    }
-}
-
-impl From<InvalidHeaderValue> for InvalidField {
-    fn from(_: InvalidHeaderValue) -> Self {
-        Self::Value
-    }
-}
-
 /// A stream whose pieces are made into [`Chunk`]s and whose errors all mean the same: broken off.
 struct Chunks<S> {
     /// Until it is dropped.
@@ -391,12 +412,6 @@ impl<S> Drop for Chunks<S> {
     fn drop(&mut self) {
         drop_contained(&mut self.inner);
     }
-}
-
-/// Drops what a handler has left behind. A panic of that must not cost what goes on beside it: the end of a response, the
-/// other streams of a connection. (The panic hook has told it.)
-pub(crate) fn drop_contained<T>(left: &mut Option<T>) {
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(left.take())));
 }
 
 impl<S, C, E> Stream for Chunks<S>
@@ -412,133 +427,6 @@ where
             let next = inner.as_mut().poll_next(cx);
             next.map(|next| next.map(|piece| piece.map(Into::into).map_err(|_| BodyError::Disconnected)))
         })
-    }
-}
-
-/// What a handler may return. Text and bytes are a 200; `()` is one without content; `None` is 404; of a `Result` either side
-/// answers; a status beside a value replaces its status.
-///
-/// ```
-/// use http::StatusCode;
-/// use ringgate::{App, IntoResponse, Request, Response};
-/// struct Celsius(f32);
-/// impl IntoResponse for Celsius {
-///     fn into_response(self) -> Response {
-///         format!("{:.1} °C\n", self.0).into_response().header("cache-control", "max-age=60")
-///     }
-/// }
-/// let app = App::new()
-///     .route("/outside", |_: &Request| Celsius(-3.5))
-///     .route("/inside", |request: &Request| request.query_value("room").map(|_| Celsius(21.0))) // or 404
-///     .route("/broken", |_: &Request| (StatusCode::SERVICE_UNAVAILABLE, "no sensor\n"));
-/// # let _ = app;
-/// ```
-pub trait IntoResponse {
-    /// Makes the response.
-    fn into_response(self) -> Response;
-}
-
-impl IntoResponse for Response {
-    #[inline]
-    fn into_response(self) -> Response {
-        self
-    }
-}
-
-impl IntoResponse for () {
-    fn into_response(self) -> Response {
-        Response::new(StatusCode::OK)
-    }
-}
-
-impl IntoResponse for &'static str {
-    #[inline]
-    fn into_response(self) -> Response {
-        Response::text(self)
-    }
-}
-
-impl IntoResponse for String {
-    #[inline]
-    fn into_response(self) -> Response {
-        Response::of(Payload::Bytes(self.into()), TEXT)
-    }
-}
-
-impl IntoResponse for std::borrow::Cow<'static, str> {
-    fn into_response(self) -> Response {
-        match self {
-            Self::Borrowed(text) => Response::text(text),
-            Self::Owned(text) => text.into_response(),
-        }
-    }
-}
-
-impl IntoResponse for &'static [u8] {
-    fn into_response(self) -> Response {
-        Response::static_bytes(self)
-    }
-}
-
-impl IntoResponse for Vec<u8> {
-    fn into_response(self) -> Response {
-        Response::bytes(self)
-    }
-}
-
-impl IntoResponse for Bytes {
-    fn into_response(self) -> Response {
-        Response::bytes(self)
-    }
-}
-
-impl IntoResponse for StatusCode {
-    fn into_response(self) -> Response {
-        Response::default().status(self)
-    }
-}
-
-impl<T: IntoResponse> IntoResponse for (StatusCode, T) {
-    fn into_response(self) -> Response {
-        self.1.into_response().status(self.0)
-    }
-}
-
-impl<T: IntoResponse> IntoResponse for Option<T> {
-    /// `None` is 404.
-    fn into_response(self) -> Response {
-        self.map_or_else(|| Response::new(StatusCode::NOT_FOUND), IntoResponse::into_response)
-    }
-}
-
-impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
-    fn into_response(self) -> Response {
-        match self {
-            Ok(value) => value.into_response(),
-            Err(error) => error.into_response(),
-        }
-    }
-}
-
-impl IntoResponse for BodyError {
-    fn into_response(self) -> Response {
-        Response::bytes(format!("{self}\n")).content_type(TEXT).status(self.status())
-    }
-}
-
-impl IntoResponse for InvalidField {
-    fn into_response(self) -> Response {
-        Response::text("the answer could not be written\n").status(StatusCode::INTERNAL_SERVER_ERROR)
-    }
-}
-
-impl IntoResponse for io::Error {
-    /// The error's text stays here: it can name paths and addresses.
-    fn into_response(self) -> Response {
-        match self.get_ref().and_then(|inner| inner.downcast_ref::<BodyError>()) {
-            Some(error) => error.into_response(),
-            None => Response::text("internal error\n").status(StatusCode::INTERNAL_SERVER_ERROR),
-        }
     }
 }
 
