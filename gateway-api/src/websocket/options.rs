@@ -46,9 +46,8 @@ impl Origins {
     }
 }
 
-/// What happens when a socket's outgoing queue is full, because its peer reads slower than we write. What one turn alone
-/// has filled it with, before anything could leave, is not the peer's doing: `send` waits for the next turn, and so does
-/// whoever publishes. The queue's length is set with it:
+/// What happens when a socket's outgoing queue is full, because its peer reads slower than we write. What is only under way
+/// is not the peer's doing: for that `send` waits a few turns of the core, and so does whoever publishes. The queue's length is set with it:
 /// [`WebSocketRoute::queue`](crate::websocket::WebSocketRoute::queue).
 ///
 /// ```

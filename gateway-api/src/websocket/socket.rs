@@ -47,7 +47,7 @@ struct Found {
 pub(crate) enum Delivery {
     Refused,
     Taken,
-    /// The same, and the queue is full of what could not leave yet, since the turn is not over.
+    /// The same, and the queue is full of what is under way.
     TakenAndFull,
 }
 
@@ -252,10 +252,19 @@ impl Socket {
             }
         }
         match self.write_in(state, prepared.into()) {
-            Ok(()) if is_full(state) && !state.is_slow(self.core()) => Delivery::TakenAndFull,
+            Ok(()) if self.is_crowded_in(state) => Delivery::TakenAndFull,
             Ok(()) => Delivery::Taken,
             Err(_) => Delivery::Refused,
         }
+    }
+
+    /// The queue is full, and the peer not to blame for it: what is in there is under way.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.is_crowded_in(&self.state.borrow())
+    }
+
+    fn is_crowded_in(&self, state: &State) -> bool {
+        state.queued() >= self.options.queue_bytes_max && state.sendable().is_ok() && !state.is_slow(self.core())
     }
 
     /// Begins a message that is sent in fragments.

@@ -7,6 +7,7 @@ use crate::{
         object::{Sender, WebSocket},
         outgoing::{Outgoing, Prepared},
         socket::{Delivery, Socket},
+        state::TURNS_UNDER_WAY,
     },
 };
 use ringgate_runtime::mesh::MeshEnd;
@@ -50,13 +51,6 @@ impl Topics {
         known.insert(name, Rc::downgrade(&inner));
         Topic { inner }
     }
-
-    /// Lets what is in the queues leave.
-    async fn let_go(&self) {
-        if let Some(core) = self.core.upgrade() {
-            core.handle.next_turn().await;
-        }
-    }
 }
 
 impl Hub {
@@ -71,8 +65,10 @@ impl Hub {
                 let Broadcast { topic, message } = *broadcast;
                 let Some(hub) = hub.upgrade() else { return };
                 let inner = hub.topics.known.borrow().get(&topic).and_then(Weak::upgrade);
-                if inner.is_some_and(|inner| inner.deliver(&message).is_crowded) {
-                    hub.topics.let_go().await;
+                if let Some(inner) = inner
+                    && inner.deliver(&message).is_crowded
+                {
+                    inner.let_go().await;
                 }
             }
         }
@@ -95,7 +91,7 @@ struct Members {
 struct Delivered {
     /// Sockets that took it.
     taken: usize,
-    /// There are queues that a next message would find full, only because the turn is not over.
+    /// There are queues that a next message would find full, and no slow peer behind them.
     is_crowded: bool,
 }
 
@@ -108,6 +104,18 @@ impl Inner {
             delivered.is_crowded |= delivery == Delivery::TakenAndFull;
         }
         delivered
+    }
+
+    /// Lets what is under way leave the queues.
+    async fn let_go(&self) {
+        let Some(handle) = self.hub.topics.core.upgrade().map(|core| core.handle.clone()) else { return };
+        let is_crowded = || self.members.borrow().places.iter().flatten().any(|socket| socket.is_crowded());
+        for _ in 0..TURNS_UNDER_WAY {
+            handle.next_turn().await;
+            if !is_crowded() {
+                return;
+            }
+        }
     }
 }
 
@@ -191,8 +199,8 @@ impl Topic {
     }
 
     /// Publishes a message to all subscribers of all cores. Those of this core have it, or have been treated as their
-    /// policy says, before anything is waited for; it waits while the way to another core is full, and for the next turn
-    /// where a queue is full only because nothing could leave it in this one. Answers how many sockets of this core took
+    /// policy says, before anything is waited for; it waits while the way to another core is full, and a few turns
+    /// where a queue is full of what is only under way. Answers how many sockets of this core took
     /// it.
     ///
     /// Dropped while it waits, some of the other cores may not hear the message.
@@ -211,7 +219,7 @@ impl Topic {
             }
         }
         if is_crowded {
-            self.inner.hub.topics.let_go().await;
+            self.inner.let_go().await;
         }
         taken
     }
