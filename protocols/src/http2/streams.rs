@@ -5,7 +5,7 @@
 //! the numbers that it skipped. On all others it may have had anything under way when our RST_STREAM went out, and nothing
 //! tells us when that has ended: section 5.1 demands that it be accounted for and thrown away, and asks for no timers. A
 //! memory of our resets would have to outlast any number of streams that end after them; this one may forget, and what it
-//! has forgotten it suffers, as nghttp2 does with all of them. (h2o, nginx and the `h2` crate end the connection.)
+//! has forgotten it suffers, as nghttp2 does with all of them.
 
 use crate::hpack::decode::BlockSize;
 use crate::http2::state::State;
