@@ -141,6 +141,18 @@ pub struct Tunnel<W> {
     id: u32,
 }
 
+/// The fields of an extended CONNECT that asks for a WebSocket (RFC 8441 section 5).
+pub fn extended_connect(path: &str) -> [(&str, &str); 6] {
+    [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "http"),
+        (":path", path),
+        (":authority", "test"),
+        ("sec-websocket-version", "13"),
+    ]
+}
+
 impl<W: Wire> Tunnel<W> {
     /// Asks for a WebSocket by extended CONNECT; the answer's status must be 200.
     pub fn open(http2: Http2<W>, path: &str, fields: &str) -> Self {
@@ -151,15 +163,7 @@ impl<W: Wire> Tunnel<W> {
     pub fn attempt(mut http2: Http2<W>, path: &str, fields: &str) -> Option<Self> {
         let fields: Vec<(&str, &str)> =
             fields.split_terminator("\r\n").map(|line| line.split_once(": ").expect("a field line")).collect();
-        let pseudo = [
-            (":method", "CONNECT"),
-            (":protocol", "websocket"),
-            (":scheme", "http"),
-            (":path", path),
-            (":authority", "test"),
-            ("sec-websocket-version", "13"),
-        ];
-        let id = http2.open_fields(&[&pseudo[..], &fields].concat(), false);
+        let id = http2.open_fields(&[&extended_connect(path)[..], &fields].concat(), false);
         while http2.streams[&id].answer.is_none() {
             if !http2.listen() {
                 return None;

@@ -12,7 +12,7 @@ use ringgate_runtime::{
 use ringgate_tests::gateway::{
     Client, Ground, Http2, Server, Talk, Wire, drivers, grounds, in_every_world, on_every_driver_with, seeds,
 };
-use ringgate_tests::websocket::{PROTOCOLS, frame, opening};
+use ringgate_tests::websocket::{PROTOCOLS, extended_connect, frame, opening};
 use std::{
     future::pending,
     io::{Read, Write},
@@ -250,15 +250,7 @@ fn a_websocket_whose_client_goes_away_is_counted_once() {
             }
             let before = server.count("disconnects");
             let mut client = server.connect_http2();
-            let fields = [
-                (":method", "CONNECT"),
-                (":protocol", "websocket"),
-                (":scheme", "http"),
-                (":path", "/ws"),
-                (":authority", "test"),
-                ("sec-websocket-version", "13"),
-            ];
-            let id = client.open_fields(&fields, false);
+            let id = client.open_fields(&extended_connect("/ws"), false);
             client.send(id, &frame(0x81, b"well"), false);
             server.await_count("websockets_open", 1);
             client.reset(id, 8);

@@ -6,7 +6,7 @@ use ringgate::{
 };
 use ringgate_tests::{
     gateway::{Client, Http2, Server, Wire, grounds, on_every_driver, on_every_driver_with},
-    websocket::{close, frame, frames, text},
+    websocket::{close, extended_connect, frame, frames, text},
 };
 use std::{
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
@@ -325,15 +325,7 @@ fn an_answer_that_nobody_takes_is_timed() {
         for path in ["/ws", "/blocking"] {
             // No window for any stream.
             let mut http2 = Http2::with_settings(server.wire(), &[(4, 0)]);
-            let fields = [
-                (":method", "CONNECT"),
-                (":protocol", "websocket"),
-                (":scheme", "http"),
-                (":path", path),
-                (":authority", "test"),
-                ("sec-websocket-version", "13"),
-            ];
-            let id = http2.open_fields(&fields, false);
+            let id = http2.open_fields(&extended_connect(path), false);
             let begun = server.now_ms();
             http2.send(id, &close(1000), false);
             while http2.streams[&id].reset.is_none() {
