@@ -418,8 +418,8 @@ impl fmt::Debug for Sender {
     }
 }
 
-/// A message on its way out in fragments: see [`Sender::begin`]. Dropping it before [`MessageWriter::finish`] closes the socket with 1011: the
-/// peer must not take a part for the whole.
+/// A message on its way out in fragments: see [`Sender::begin`]. Dropping it before [`MessageWriter::finish`]
+/// closes the socket with 1011: the peer must not take a part for the whole.
 #[derive(Debug)]
 pub struct MessageWriter<'a> {
     sender: &'a mut Sender,

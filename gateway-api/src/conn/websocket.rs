@@ -112,8 +112,8 @@ impl Driver {
         // Whoever has woken us may have meant the handler.
         let mut has_news = true;
         for _ in 0..LEASES_PER_POLL_MAX {
-            let asked = self.wants_input();
-            let received = self.receive(wire, cx);
+            let asks = self.wants_input();
+            let received = self.receive(wire, asks, cx);
             if !received && !has_news {
                 is_tired = false;
                 break;
@@ -121,7 +121,7 @@ impl Driver {
             self.converse(cx);
             has_news = self.flush(wire, cx);
             // The handler may have taken what kept us from reading: then nobody else will wake us to go on.
-            let is_hungry = !asked && self.wants_input();
+            let is_hungry = !asks && self.wants_input();
             if !received && !has_news && !is_hungry {
                 is_tired = false;
                 break;
@@ -150,9 +150,9 @@ impl Driver {
         self.socket.core().shared.counters.websocket_messages_sent.up_by(std::mem::take(&mut state.uncounted));
     }
 
-    /// Takes what has come, unless there is something before it that nobody has taken.
-    fn receive<S: ByteStream>(&self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> bool {
-        if !self.wants_input() {
+    /// Takes what has come, if it is asked for.
+    fn receive<S: ByteStream>(&self, wire: &mut Wire<S>, asks: bool, cx: &mut Context<'_>) -> bool {
+        if !asks {
             wire.stream.pause_recv();
             return false;
         }
@@ -178,7 +178,7 @@ impl Driver {
     /// The wire has not taken what came before, and there is no room for more.
     fn is_choked(&self) -> bool {
         let state = self.socket.state.borrow();
-        state.is_blocked && state.queued() >= self.socket.options.queue_bytes_max
+        state.is_blocked && state.is_full(&self.socket.options)
     }
 
     /// The peer's side of the stream has ended.

@@ -30,9 +30,10 @@ use std::{
 /// Pings are answered, silence is pinged and the closing handshake is completed while the handler does something else, up
 /// to the first message that it has not received: nothing is read past that, so that the peer feels it. Once the peer's
 /// Close is answered nothing more is sent, not even an answer to what it said before.
-/// When the object, or the last of its halves, is dropped, the socket closes with 1000; a panic of whoever holds it or
-/// one of them closes with 1011, a drain of the gateway with 1001. Once the connection is over, a handler that does not notice is dropped after
-/// `close_timeout_ms`.
+///
+/// When the object, or the last of its halves, is dropped, the socket closes with 1000; a panic of whoever holds it or one
+/// of them closes with 1011, a drain of the gateway with 1001. Once the connection is over, a handler that does not notice
+/// is dropped after `close_timeout_ms`.
 ///
 /// ```
 /// use ringgate::{App, websocket::{Message, SocketError, WebSocket}};
@@ -427,8 +428,8 @@ impl fmt::Debug for Sender {
     }
 }
 
-/// A message on its way out in fragments: see [`Sender::begin`]. Dropping it before [`MessageWriter::finish`] closes the socket with 1011: the
-/// peer must not take a part for the whole.
+/// A message on its way out in fragments: see [`Sender::begin`]. Dropping it before [`MessageWriter::finish`]
+/// closes the socket with 1011: the peer must not take a part for the whole.
 #[derive(Debug)]
 pub struct MessageWriter<'a> {
     socket: &'a Socket,

@@ -47,8 +47,8 @@ impl Origins {
 }
 
 /// What happens when a socket's outgoing queue is full, because its peer reads slower than we write. What is only under way
-/// is not the peer's doing: for that `send` waits a few turns of the core, and so does whoever publishes. The queue's length is set with it:
-/// [`WebSocketRoute::queue`](crate::websocket::WebSocketRoute::queue).
+/// is not the peer's doing: for that `send` waits a few turns of the core, and so does whoever publishes. The queue's length
+/// is set with it: [`WebSocketRoute::queue`](crate::websocket::WebSocketRoute::queue).
 ///
 /// ```
 /// use ringgate::{App, websocket::{QueuePolicy, WebSocket, websocket}};

@@ -33,7 +33,8 @@ pub(crate) struct Socket {
     pub(crate) state: RefCell<State>,
 }
 
-/// A message at the beginning of the input. (Small enough to be answered in registers; received bytes are less than 4 GiB.)
+/// A message at the beginning of the input. (Its parts are read as they are written, each by itself; received bytes are
+/// less than 4 GiB.)
 struct Found {
     kind: Kind,
     /// Bytes of its payload.
@@ -150,13 +151,13 @@ impl Socket {
         if let Err(error) = state.sendable() {
             return Poll::Ready(Err(error));
         }
-        if state.queued() < self.options.queue_bytes_max {
+        if !state.is_full(&self.options) {
             return Poll::Ready(Ok(()));
         }
         self.poll_room_made(state, cx)
     }
 
-    /// The queue is full. What this turn alone has filled leaves with it: that is no slow peer.
+    /// The queue is full. What is only under way leaves in a few turns: that is no slow peer.
     fn poll_room_made(&self, state: &mut State, cx: &Context<'_>) -> Poll<Result<(), SocketError>> {
         match self.options.policy {
             QueuePolicy::DropOldest | QueuePolicy::Close if state.is_fragmenting => {}
@@ -234,11 +235,10 @@ impl Socket {
     /// Writes a broadcast message as the policy has it.
     pub(crate) fn deliver(&self, prepared: &Prepared) -> Delivery {
         let state = &mut *self.state.borrow_mut();
-        let is_full = |state: &State| state.queued() >= self.options.queue_bytes_max;
         if state.sendable().is_err() {
             return Delivery::Refused;
         }
-        if is_full(state) {
+        if state.is_full(&self.options) {
             match self.options.policy {
                 QueuePolicy::DropOldest => self.make_room(state),
                 QueuePolicy::Close if state.is_slow(self.core()) => {
@@ -264,7 +264,7 @@ impl Socket {
     }
 
     fn is_crowded_in(&self, state: &State) -> bool {
-        state.queued() >= self.options.queue_bytes_max && state.sendable().is_ok() && !state.is_slow(self.core())
+        state.is_full(&self.options) && state.sendable().is_ok() && !state.is_slow(self.core())
     }
 
     /// Begins a message that is sent in fragments.
@@ -291,7 +291,7 @@ impl Socket {
     pub(crate) fn ping(&self, payload: &[u8]) -> Result<(), SocketError> {
         let state = &mut *self.state.borrow_mut();
         state.sendable()?;
-        if payload.len() <= CONTROL_BYTES_MAX && state.queued() >= self.options.queue_bytes_max {
+        if payload.len() <= CONTROL_BYTES_MAX && state.is_full(&self.options) {
             return Ok(());
         }
         state.tail(self.core());

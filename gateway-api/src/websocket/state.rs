@@ -191,7 +191,7 @@ impl State {
                 Event::Ping(_) | Event::Pong(_) => {
                     self.input.consume(step.consumed);
                     // Each ping has its pong, in its place, as long as the peer reads; then only the latest (W-06).
-                    if self.machine.has_output() && !self.is_blocked && self.queued() < options.queue_bytes_max {
+                    if self.machine.has_output() && !self.is_blocked && !self.is_full(options) {
                         self.machine.poll_output(self.out.tail());
                     }
                     continue;
@@ -371,6 +371,12 @@ impl State {
         self.out.len() + self.rare.as_ref().map_or(0, |rare| rare.queue_bytes)
     }
 
+    /// There is no room for a message.
+    #[inline]
+    pub(crate) fn is_full(&self, options: &Options) -> bool {
+        self.queued() >= options.queue_bytes_max
+    }
+
     /// The peer takes less than we write: there is more for the wire, and not only since it is under way.
     pub(crate) fn is_slow(&self, core: &Core) -> bool {
         self.is_blocked && (core.handle().turn() as u16).wrapping_sub(self.blocked_in) >= TURNS_UNDER_WAY
@@ -424,8 +430,8 @@ impl State {
         options: &Options,
         outgoing: Outgoing<'_>,
     ) -> Result<(), SocketError> {
-        let droppable = options.policy == QueuePolicy::DropOldest
-            && (self.is_blocked || self.has_queue() || self.queued() >= options.queue_bytes_max);
+        let droppable =
+            options.policy == QueuePolicy::DropOldest && (self.is_blocked || self.has_queue() || self.is_full(options));
         let mut compress = outgoing.compressed;
         if droppable && self.machine.parameters().is_some_and(|parameters| !parameters.server_no_context_takeover) {
             // A frame that later ones refer to could not be dropped.
