@@ -8,7 +8,7 @@ use ringgate::{
     websocket::{CloseCode, DeflateConfig, Message, SocketError, WebSocket, WebSocketLimits, websocket},
 };
 use ringgate_tests::{
-    gateway::{Wire, on_every_driver, on_every_kernel_driver},
+    gateway::{Server, Wire, on_every_driver, on_every_kernel_driver},
     websocket::{close, frame, text},
 };
 use std::{
@@ -205,13 +205,79 @@ async fn oblivious(socket: WebSocket) {
     struct Dropped;
     impl Drop for Dropped {
         fn drop(&mut self) {
-            ENDS.fetch_add(1, SeqCst);
+            DROPPED.fetch_add(1, SeqCst);
         }
     }
     let _dropped = Dropped;
     let _socket = socket;
     std::future::pending().await
 }
+
+static DROPPED: AtomicUsize = AtomicUsize::new(0);
+
+/// How long to think about a message that says it, and about others.
+fn time_for(message: &Message) -> Duration {
+    Duration::from_millis(message.to_text().and_then(|text| text.parse().ok()).unwrap_or(20))
+}
+
+/// Takes its time for each reply.
+async fn ponders(mut socket: WebSocket) -> Result<(), SocketError> {
+    let core = socket.core().clone();
+    while let Some(message) = socket.recv().await {
+        let message = message?;
+        core.handle().sleep(time_for(&message)).await;
+        socket.send(message).await?;
+    }
+    Ok(())
+}
+
+fn ponders_blocking(mut socket: blocking::WebSocket) -> Result<(), SocketError> {
+    while let Some(message) = socket.next() {
+        let message = message?;
+        std::thread::sleep(time_for(&message));
+        socket.send(message)?;
+    }
+    Ok(())
+}
+
+async fn ponders_in_halves(socket: WebSocket) -> Result<(), SocketError> {
+    let core = socket.core().clone();
+    let (mut sender, mut receiver) = socket.split();
+    while let Some(piece) = receiver.recv_piece().await {
+        core.handle().sleep(Duration::from_millis(20)).await;
+        sender.send(Message::from(std::str::from_utf8(&piece?.bytes).unwrap())).await?;
+    }
+    Ok(())
+}
+
+fn ponders_in_halves_blocking(socket: blocking::WebSocket) -> Result<(), SocketError> {
+    let (mut sender, mut receiver) = socket.split();
+    while let Some(piece) = receiver.recv_piece() {
+        std::thread::sleep(Duration::from_millis(20));
+        sender.send(Message::from(std::str::from_utf8(&piece?.bytes).unwrap()))?;
+    }
+    Ok(())
+}
+
+/// Takes one message, and then only speaks.
+async fn stops_listening(mut socket: WebSocket) {
+    let core = socket.core().clone();
+    let _ = socket.recv().await;
+    while socket.send("tick").await.is_ok() {
+        core.handle().sleep(Duration::from_millis(20)).await;
+    }
+    STOPPED[0].fetch_add(1, SeqCst);
+}
+
+fn stops_listening_blocking(mut socket: blocking::WebSocket) {
+    let _ = socket.recv();
+    while socket.send("tick").is_ok() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    STOPPED[1].fetch_add(1, SeqCst);
+}
+
+static STOPPED: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 
 fn app(_: &Core) -> App {
     let hasty = WebSocketLimits { close_timeout_ms: 300, ..WebSocketLimits::default() };
@@ -230,6 +296,12 @@ fn app(_: &Core) -> App {
         .route("/looks-again", looks_again)
         .route("/looks-again-blocking", looks_again_blocking)
         .route("/ends-spitefully", ends_spitefully)
+        .route("/ponders", ponders)
+        .route("/ponders-blocking", ponders_blocking)
+        .route("/ponders-in-halves", ponders_in_halves)
+        .route("/ponders-in-halves-blocking", ponders_in_halves_blocking)
+        .route("/stops-listening", stops_listening)
+        .route("/stops-listening-blocking", stops_listening_blocking)
         .route("/oblivious", get(websocket(oblivious).limits(hasty)))
 }
 
@@ -384,17 +456,101 @@ fn an_end_that_panics_costs_nobody_else_anything() {
 fn a_handler_that_notices_nothing_is_dropped() {
     on_every_driver(app, |server| {
         for (protocol, mut client) in server.websockets("/oblivious") {
-            let (before, begun) = (ENDS.load(SeqCst), server.now_ms());
+            let (before, begun) = (DROPPED.load(SeqCst), server.now_ms());
             client.wire.say(&close(1000));
             assert_eq!(client.closed(), 1000, "{protocol}");
             assert!(server.now_ms() - begun < 250, "{protocol}: the peer has waited");
             drop(client);
-            server.until("the handler's end", || ENDS.load(SeqCst) == before + 1);
+            server.until("the handler's end", || DROPPED.load(SeqCst) == before + 1);
 
             let client = server.websocket(protocol, "/oblivious", "");
             drop(client);
-            server.until("the handler's end", || ENDS.load(SeqCst) == before + 2);
+            server.until("the handler's end", || DROPPED.load(SeqCst) == before + 2);
         }
         server.await_count("websockets_open", 0);
     });
+}
+
+/// The peer's Close waits for the replies to what came before it, even if the peer has ended its side as well.
+#[test]
+fn a_close_does_not_cut_off_the_replies_before_it() {
+    on_every_driver(app, |server| {
+        for path in ["/ponders", "/ponders-blocking", "/ponders-in-halves", "/ponders-in-halves-blocking"] {
+            for (protocol, mut client) in server.websockets(path) {
+                client
+                    .wire
+                    .say(&[text("one"), frame(0x89, b"?"), text("two"), frame(0x89, b"!"), close(4002)].concat());
+                client.wire.finish();
+                let [mut words, mut pongs] = [const { String::new() }; 2];
+                let end = loop {
+                    match client.attempt_frame() {
+                        Some((0x81, word)) => words += str::from_utf8(&word).unwrap(),
+                        Some((0x8a, pong)) => pongs += str::from_utf8(&pong).unwrap(),
+                        end => break end,
+                    }
+                };
+                assert_eq!((&*words, &*pongs), ("onetwo", "?!"), "{path} over {protocol}");
+                assert_eq!(end, Some((0x88, 4002_u16.to_be_bytes().to_vec())), "{path} over {protocol}");
+                assert!(client.is_over());
+
+                let mut client = server.websocket(protocol, path, "");
+                client.wire.say(&text("1"));
+                assert_eq!(client.text(), "1");
+                let begun = server.now_ms();
+                client.wire.say(&close(4003));
+                assert_eq!(client.closed(), 4003, "{path} over {protocol}");
+                assert!(server.now_ms() - begun < 500, "{path} over {protocol}: there is nothing to wait for");
+            }
+        }
+        server.await_count("websockets_open", 0);
+    });
+}
+
+/// Each reply has a second from when the handler has its message.
+#[test]
+fn the_time_for_a_reply_begins_with_its_message() {
+    on_every_kernel_driver(app, |server| {
+        let paths = ["/ponders", "/ponders-blocking"];
+        let mut clients = paths.map(|path| server.websocket("HTTP/1.1", path, ""));
+        for client in &mut clients {
+            client.wire.say(&[text("600"), text("601"), text("602"), close(1000)].concat());
+        }
+        for (client, path) in clients.iter_mut().zip(paths) {
+            assert_eq!([client.text(), client.text(), client.text()], ["600", "601", "602"], "{path}");
+            assert_eq!(client.closed(), 1000);
+        }
+    });
+}
+
+/// It waits for a second at most: a handler may have no more use for what it is told.
+fn is_answered_anyway(server: &Server, path: &str, ends: &AtomicUsize) {
+    for (protocol, mut client) in server.websockets(path) {
+        let (before, begun) = (ends.load(SeqCst), server.now_ms());
+        let goodbye = close(4004);
+        client.wire.say(&[&text("go on"), &goodbye[..4]].concat());
+        server.pass(50);
+        client.wire.say(&goodbye[4..]);
+        let end = loop {
+            match client.frame() {
+                (0x81, tick) => assert_eq!(tick, b"tick"),
+                end => break end,
+            }
+        };
+        assert_eq!(end, (0x88, 4004_u16.to_be_bytes().to_vec()), "{path} over {protocol}");
+        let time = server.now_ms() - begun;
+        assert!((900..2_000).contains(&time), "{path} over {protocol}: {time} ms");
+        assert!(client.is_over());
+        server.until("the handler's end", || ends.load(SeqCst) > before);
+    }
+    server.await_count("websockets_open", 0);
+}
+
+#[test]
+fn a_close_is_answered_whatever_the_handler_does() {
+    on_every_driver(app, |server| is_answered_anyway(server, "/stops-listening", &STOPPED[0]));
+}
+
+#[test]
+fn a_close_is_answered_whatever_the_thread_does() {
+    on_every_kernel_driver(app, |server| is_answered_anyway(server, "/stops-listening-blocking", &STOPPED[1]));
 }

@@ -10,12 +10,13 @@ use crate::{
     },
     request::Request,
     response::Response,
-    websocket::{SocketError, WebSocket as CoreSocket, upgrade::Conversation},
+    websocket::{SocketError, WebSocket as CoreSocket, socket::milliseconds, upgrade::Conversation},
 };
 use ringgate_runtime::offload::{Full, Offloaded};
 use std::{
     any::Any,
     future::Future,
+    mem,
     panic::resume_unwind,
     pin::Pin,
     sync::{Arc, MutexGuard},
@@ -38,6 +39,7 @@ pub(crate) fn begin(run: Arc<SocketFn>, mut socket: CoreSocket) -> Result<Conver
         let _job = job;
         run(mirror)
     };
+    socket.shared().state.borrow_mut().reads_ahead = true;
     match core.crew().run(conversation) {
         Ok(job) => Ok(Box::pin(Bridge {
             socket,
@@ -95,9 +97,11 @@ impl Bridge {
         let line = self.hold.0.clone();
         // Before anything is looked at: what the thread does from now on calls for another look.
         line.lock().core = Some(cx.waker().clone());
-        let has_received = self.receive(&line, cx);
+        // What the thread has said comes before the end that it may be about to hear of.
         let has_sent = self.send(&line, cx);
-        if has_received || has_sent {
+        let has_received = self.receive(&line, cx);
+        let has_ended = self.tell_end(&line);
+        if has_sent || has_received || has_ended {
             line.notify();
         }
         let state = line.lock();
@@ -121,6 +125,9 @@ impl Bridge {
         let mut changed = false;
         loop {
             let mut state = line.lock();
+            if self.has_replied(&state) {
+                self.socket.shared().state.borrow_mut().is_replying = false;
+            }
             let wants = match state.wants {
                 _ if state.inbound_end.is_some() => return changed,
                 _ if state.receiver_gone => Wants::Pieces,
@@ -134,9 +141,27 @@ impl Bridge {
                 Some(wants) => wants,
             };
             drop(state);
-            let Poll::Ready(received) = self.poll_inbound(wants, cx) else { return changed };
-            changed |= self.put(line.lock(), received);
+            match self.poll_inbound(wants, cx) {
+                Poll::Ready(received) => changed |= self.put(line.lock(), received),
+                Poll::Pending if self.socket.shared().state.borrow().holds_close() => {
+                    let mut state = line.lock();
+                    if !self.has_replied(&state) {
+                        if !mem::replace(&mut state.holds_close, true) {
+                            // The time for a reply begins with its message.
+                            let now_ms = milliseconds(self.socket.core());
+                            self.socket.shared().state.borrow_mut().machine.excuse(now_ms);
+                        }
+                        return changed;
+                    }
+                }
+                Poll::Pending => return changed,
+            }
         }
+    }
+
+    /// Whatever the thread had to say to what has come is said, and on its way.
+    fn has_replied(&self, state: &LineState) -> bool {
+        (state.is_asking || state.receiver_gone) && state.outbound.is_empty() && self.command.is_none()
     }
 
     fn poll_inbound(&mut self, wants: Wants, cx: &mut Context<'_>) -> Poll<Option<Result<Inbound, SocketError>>> {
@@ -161,6 +186,7 @@ impl Bridge {
                 self.is_inside = !inbound.last;
                 state.inbound_bytes += weight(inbound.bytes.len());
                 state.inbound.push_back(inbound);
+                state.is_asking = false;
             }
             Some(Err(error)) => state.inbound_end = Some(Some(error)),
             None => {
@@ -203,10 +229,12 @@ impl Bridge {
                 changed |= line.lock().end_outbound(error);
             }
         }
-        // A thread that says nothing learns of the end all the same.
-        if let Err(error) = self.socket.shared().state.borrow().sendable() {
-            changed |= line.lock().end_outbound(error);
-        }
         changed
+    }
+
+    /// A thread that says nothing learns of the end all the same. Whether that is news to it.
+    fn tell_end(&self, line: &Line) -> bool {
+        let sendable = self.socket.shared().state.borrow().sendable();
+        sendable.is_err_and(|error| line.lock().end_outbound(error))
     }
 }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use ringgate_protocols::websocket::{close::CloseCode, message::Kind};
 use std::{
     collections::VecDeque,
+    mem,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     task::Waker,
 };
@@ -70,8 +71,12 @@ pub(super) struct LineState {
     pub(super) inbound_end: Option<Option<SocketError>>,
     /// Until the thread asks for something nothing is fetched: it might not want whole messages.
     pub(super) wants: Option<Wants>,
+    /// The thread has taken everything, and waits for more.
+    pub(super) is_asking: bool,
     /// The core fetches no more until there is room.
     pub(super) is_full: bool,
+    /// The peer's Close waits for the thread to reply, and the thread has not come for the next message since.
+    pub(super) holds_close: bool,
     pub(super) close: Option<CloseFrame>,
     pub(super) outbound: VecDeque<Command>,
     pub(super) outbound_bytes: usize,
@@ -108,6 +113,9 @@ impl Line {
                 state.wants = Some(wants);
                 state.wake();
             }
+            if mem::take(&mut state.holds_close) {
+                state.wake();
+            }
             if let Some(inbound) = state.inbound.pop_front() {
                 state.inbound_bytes -= weight(inbound.bytes.len());
                 if state.is_full && state.inbound_bytes < LINE_BYTES_MAX {
@@ -122,7 +130,10 @@ impl Line {
                     return Some(Err(error));
                 }
                 Some(None) => return None,
-                None => state = self.wait(state),
+                None => {
+                    state.is_asking = true;
+                    state = self.wait(state);
+                }
             }
         }
     }

@@ -312,12 +312,13 @@ impl Driver {
     fn deadline(&self) -> Option<Instant> {
         let state = self.socket.state.borrow();
         // Nobody reads what the peer says: it cannot be blamed for silence.
-        let is_deaf = state.ready.is_some() && state.machine.state() == Standing::Open;
+        let is_deaf = (state.ready.is_some() && state.machine.state() == Standing::Open) || state.holds_close();
         let machine = state.machine.poll_timeout(&self.socket.options.limits).filter(|_| !is_deaf && !state.is_gone);
-        let machine = machine.map(|due| Instant::from_nanos((due + 1) * 1_000_000));
+        let [machine, reply] =
+            [machine, state.reply_due_ms()].map(|due| Some(Instant::from_nanos((due? + 1) * 1_000_000)));
         let send = state.is_blocked.then_some(self.send_deadline);
         let grace = (self.grace != NEVER).then_some(self.grace);
-        [machine, send, grace].into_iter().flatten().min()
+        [machine, send, reply, grace].into_iter().flatten().min()
     }
 
     /// Something is due.
@@ -335,8 +336,14 @@ impl Driver {
                 core.shared.counters.timeouts_send.up();
                 return Err(Gone);
             }
+            let now_ms = milliseconds(&core);
+            if state.reply_due_ms().is_some_and(|due| due <= now_ms) {
+                state.give_up_reply(&self.socket.hub, &self.socket.options, now_ms);
+                // There may be more to read now.
+                cx.waker().wake_by_ref();
+            }
             state.tail(&core);
-            match state.machine.handle_timeout(state.out.tail(), &self.socket.options.limits, milliseconds(&core)) {
+            match state.machine.handle_timeout(state.out.tail(), &self.socket.options.limits, now_ms) {
                 Expiry::Nothing | Expiry::Wrote => {}
                 Expiry::Fault(fault) => state.fail(fault),
                 Expiry::Abandoned => return Err(Gone),

@@ -43,6 +43,7 @@ mod message;
 mod object;
 mod options;
 mod outgoing;
+mod queue;
 mod route;
 pub(crate) mod socket;
 pub(crate) mod state;

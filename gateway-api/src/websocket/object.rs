@@ -28,8 +28,9 @@ use std::{
 /// or an HTTP/2 stream.
 ///
 /// Pings are answered, silence is pinged and the closing handshake is completed while the handler does something else, up
-/// to the first message that it has not received: nothing is read past that, so that the peer feels it. Once the peer's
-/// Close is answered nothing more is sent, not even an answer to what it said before.
+/// to the first message that it has not received: nothing is read past that, so that the peer feels it. A Close behind a
+/// message waits for the reply: it is answered when the handler asks for the next message, or after a second. Then nothing
+/// more is sent.
 ///
 /// When the object, or the last of its halves, is dropped, the socket closes with 1000; a panic of whoever holds it or one
 /// of them closes with 1011, a drain of the gateway with 1001. Once the connection is over, a handler that does not notice

@@ -10,7 +10,8 @@ use crate::{
         message::{Message, MessageBytes},
         options::{Options, QueuePolicy},
         outgoing::{Outgoing, Prepared},
-        state::{End, Piece, State, misused},
+        queue::misused,
+        state::{End, Piece, State},
     },
 };
 use ringgate_protocols::websocket::{
@@ -119,12 +120,16 @@ impl Socket {
         next: impl FnOnce(&mut State, &Self, u64) -> Option<T>,
     ) -> Poll<Option<Result<T, SocketError>>> {
         let state = &mut *self.state.borrow_mut();
+        if !state.reads_ahead {
+            state.is_replying = false;
+        }
         let found = next(state, self, milliseconds(self.core()));
         if !state.is_attended {
             // There may be room again, a pong to send, a Close to answer.
             state.nudge();
         }
         if let Some(found) = found {
+            state.is_replying = true;
             return Poll::Ready(Some(Ok(found)));
         }
         match state.end {
@@ -366,6 +371,7 @@ impl Socket {
             // What has come is not wanted any more, and must not keep the peer's Close waiting.
             state.ready = None;
             state.receiver = None;
+            state.is_replying = false;
         }
         state.nudge();
     }

@@ -2,24 +2,16 @@
 //! objects, directly: nothing crosses a queue between them.
 
 use crate::{
-    config::COPIED_BYTES_MAX,
     conn::input::Input,
-    core::Core,
-    websocket::{
-        error::SocketError,
-        hub::Hub,
-        message::MessageBytes,
-        options::{Options, QueuePolicy},
-        outgoing::{Content, Outgoing, Prepared},
-    },
+    websocket::{error::SocketError, hub::Hub, message::MessageBytes, options::Options},
 };
 use bytes::Bytes;
 use ringgate_protocols::websocket::{
     close::CloseCode,
     connection::Connection,
-    error::{Fault, Misuse},
+    error::Fault,
     event::{Environment, Event, Whole},
-    message::{Kind, Payload, Variant},
+    message::{Kind, Payload},
     state::State as Standing,
 };
 use ringgate_runtime::buffer::{Lease, SendBuf};
@@ -67,7 +59,7 @@ pub(crate) struct State {
     /// Data that came while nobody received: nothing more is read until it is taken.
     pub(crate) ready: Option<Box<Piece>>,
     /// What few sockets have, and none that is idle.
-    rare: Option<Box<Rare>>,
+    pub(super) rare: Option<Box<Rare>>,
     /// The rest of a message begun piece by piece is passed over.
     is_skipping: bool,
     pub(crate) out: SendBuf,
@@ -90,6 +82,10 @@ pub(crate) struct State {
     pub(crate) blocked_in: u16,
     /// A message is being sent in fragments.
     pub(crate) is_fragmenting: bool,
+    /// The receiver was given something, and has not asked for more: it may still reply to it.
+    pub(crate) is_replying: bool,
+    /// The receiver takes what a thread has not asked for yet, and says itself when that has no more to reply to.
+    pub(crate) reads_ahead: bool,
     /// The transport is gone.
     pub(crate) is_gone: bool,
     /// The peer broke the protocol.
@@ -101,12 +97,12 @@ pub(crate) struct State {
 }
 
 #[derive(Default)]
-struct Rare {
+pub(super) struct Rare {
     /// The message that came in pieces so far.
     assembly: Vec<u8>,
     /// Whole frames behind the output, where the oldest may have to go.
-    queue: VecDeque<Bytes>,
-    queue_bytes: usize,
+    pub(super) queue: VecDeque<Bytes>,
+    pub(super) queue_bytes: usize,
     /// Who waits for room to send.
     sender: Option<Waker>,
     /// The peer's Close.
@@ -122,9 +118,9 @@ pub(crate) fn remember(kept: &mut Option<Waker>, cx: &Context<'_>) -> bool {
     is_news
 }
 
-/// Turns that it may take until what was written is known to have left: over HTTP/2 it passes through another task, whose
-/// send before it has to end, each in a turn of its own. 8: twice what that comes to, and still next to no time.
-pub(crate) const TURNS_UNDER_WAY: u16 = 8;
+/// How long the peer's Close waits for the reply to the message before it. A second: time to ask a database; and who
+/// closes on a handler that only sends is not kept for long.
+const REPLY_MS_MAX: u64 = 1_000;
 
 /// Memory that a message gets on trust, before its bytes have come.
 const TRUSTED_BYTES_MAX: u64 = 1_048_576;
@@ -149,6 +145,8 @@ impl State {
             is_blocked: false,
             blocked_in: 0,
             is_fragmenting: false,
+            is_replying: false,
+            reads_ahead: false,
             is_gone: false,
             is_faulty: false,
             is_draining: false,
@@ -171,6 +169,10 @@ impl State {
         let mut workshop = hub.workshop.borrow_mut();
         let workshop = &mut *workshop;
         while !self.input.is_empty() {
+            if self.holds_close() {
+                self.input.detach();
+                return None;
+            }
             workshop.clear();
             let mut around = Environment {
                 limits: &options.limits,
@@ -258,6 +260,7 @@ impl State {
         match self.machine.take_message(self.input.unique(), &options.limits, now_ms)? {
             Ok(whole) => {
                 self.is_skipping = false;
+                self.is_replying = true;
                 Some(whole)
             }
             Err(fault) => {
@@ -329,10 +332,6 @@ impl State {
         self.rare.as_mut()?.sender.take()
     }
 
-    fn has_queue(&self) -> bool {
-        self.rare.as_ref().is_some_and(|rare| !rare.queue.is_empty())
-    }
-
     /// The next piece for somebody who takes messages piece by piece.
     pub(crate) fn next_piece_alone(&mut self, hub: &Hub, options: &Options, now_ms: u64) -> Option<Piece> {
         let mut piece = self.next_piece(hub, options, now_ms)?;
@@ -361,25 +360,29 @@ impl State {
         }
     }
 
-    /// Whether further bytes are of use.
+    /// Whether further bytes are of use. Behind a Close or a fault they are not; and that the stream ends there must not keep
+    /// the answer from going out.
     pub(crate) fn wants_input(&self) -> bool {
-        self.ready.is_none() && !self.machine.is_closed() && !self.is_gone
+        let is_heard = matches!(self.machine.state(), Standing::Open | Standing::Closing);
+        is_heard && self.ready.is_none() && !self.is_gone && !self.holds_close()
     }
 
-    /// Bytes that wait for the wire.
-    pub(crate) fn queued(&self) -> usize {
-        self.out.len() + self.rare.as_ref().map_or(0, |rare| rare.queue_bytes)
-    }
-
-    /// There is no room for a message.
+    /// The peer's Close has come, and is not looked at yet: answered now, it would cut off the reply to what came before it
+    /// (RFC 6455 section 5.5.1 has it answered "as soon as practical").
     #[inline]
-    pub(crate) fn is_full(&self, options: &Options) -> bool {
-        self.queued() >= options.queue_bytes_max
+    pub(crate) fn holds_close(&self) -> bool {
+        self.is_replying && self.machine.is_close_next(self.input.bytes())
     }
 
-    /// The peer takes less than we write: there is more for the wire, and not only since it is under way.
-    pub(crate) fn is_slow(&self, core: &Core) -> bool {
-        self.is_blocked && (core.handle().turn() as u16).wrapping_sub(self.blocked_in) >= TURNS_UNDER_WAY
+    /// Until when it waits, if it does.
+    pub(crate) fn reply_due_ms(&self) -> Option<u64> {
+        self.holds_close().then(|| self.machine.heard_ms() + REPLY_MS_MAX)
+    }
+
+    /// There has been time enough to reply: what waits for that goes on.
+    pub(crate) fn give_up_reply(&mut self, hub: &Hub, options: &Options, now_ms: u64) {
+        self.is_replying = false;
+        self.attend(hub, options, now_ms);
     }
 
     /// Why nothing can be sent, if so.
@@ -392,196 +395,5 @@ impl State {
             (_, End::Untold(error @ SocketError::Fault(_))) => Err(error),
             _ => Err(SocketError::Closed),
         }
-    }
-
-    /// A buffer to write to.
-    pub(crate) fn tail(&mut self, core: &Core) -> &mut Vec<u8> {
-        tail(&mut self.out, core)
-    }
-
-    /// The usual case by itself: a message that is short, plain and with nothing to choose. False, and nothing is done,
-    /// where it is anything else: [`State::write`] knows what.
-    #[inline]
-    pub(crate) fn write_short(
-        &mut self,
-        core: &Core,
-        options: &Options,
-        outgoing: &Outgoing<'_>,
-    ) -> Result<bool, SocketError> {
-        let payload: &[u8] = match &outgoing.content {
-            Content::Borrowed(bytes) => bytes,
-            Content::Lease(lease) => lease,
-            Content::Shared(bytes) => bytes,
-            Content::Prepared(_) => return Ok(false),
-        };
-        let is_plain = self.machine.parameters().is_none() && options.policy != QueuePolicy::DropOldest;
-        if !is_plain || payload.len() > COPIED_BYTES_MAX {
-            return Ok(false);
-        }
-        self.machine.send_message(tail(&mut self.out, core), outgoing.kind, payload).map_err(misused)?;
-        Ok(true)
-    }
-
-    /// Writes a message, or puts it where the oldest can be dropped.
-    pub(crate) fn write(
-        &mut self,
-        core: &Core,
-        hub: &Hub,
-        options: &Options,
-        outgoing: Outgoing<'_>,
-    ) -> Result<(), SocketError> {
-        let droppable =
-            options.policy == QueuePolicy::DropOldest && (self.is_blocked || self.has_queue() || self.is_full(options));
-        let mut compress = outgoing.compressed;
-        if droppable && self.machine.parameters().is_some_and(|parameters| !parameters.server_no_context_takeover) {
-            // A frame that later ones refer to could not be dropped.
-            compress = Some(false);
-        }
-        let payload: &[u8] = match &outgoing.content {
-            Content::Prepared(prepared) => {
-                return self.write_prepared(core, hub, options, prepared, compress, droppable);
-            }
-            Content::Borrowed(bytes) => bytes,
-            Content::Lease(lease) => lease,
-            Content::Shared(bytes) => bytes,
-        };
-        let is_deflated =
-            self.machine.parameters().is_some() && compress.unwrap_or(payload.len() >= options.compress_bytes_min);
-        self.tail(core);
-        if !is_deflated && !droppable && payload.len() > COPIED_BYTES_MAX {
-            let (kind, length) = (outgoing.kind, payload.len() as u64);
-            self.machine.send_header(self.out.tail(), kind, length).map_err(misused)?;
-            match outgoing.content {
-                Content::Lease(lease) => self.out.push(ringgate_runtime::buffer::Piece::Lease(lease)),
-                Content::Shared(bytes) => self.out.push(ringgate_runtime::buffer::Piece::Shared(bytes)),
-                Content::Borrowed(bytes) => self.out.tail().extend_from_slice(bytes),
-                Content::Prepared(_) => {}
-            }
-            return Ok(());
-        }
-        let mut own = Vec::new();
-        let tail = if droppable { &mut own } else { self.out.tail() };
-        let written = if is_deflated {
-            let pool = &mut hub.workshop.borrow_mut().pool;
-            self.machine.send_compressed(tail, outgoing.kind, payload, pool)
-        } else {
-            self.machine.send_message(tail, outgoing.kind, payload)
-        };
-        written.map_err(misused)?;
-        if droppable {
-            self.enqueue(own.into());
-        }
-        Ok(())
-    }
-
-    fn write_prepared(
-        &mut self,
-        core: &Core,
-        hub: &Hub,
-        options: &Options,
-        prepared: &Prepared,
-        compress: Option<bool>,
-        droppable: bool,
-    ) -> Result<(), SocketError> {
-        let frames = &prepared.frames;
-        let compress = compress.unwrap_or_else(|| frames.payload().len() >= options.compress_bytes_min);
-        let pool = &mut hub.workshop.borrow_mut().pool;
-        let frame = match self.machine.send_prepared(frames, compress, pool) {
-            Ok(frame) => frame,
-            Err(Misuse::MessageUnfinished) => {
-                // Behind the fragments; plain, because it does not pass through the window in its turn.
-                self.enqueue(frames.frame(Variant::Plain, pool));
-                return Ok(());
-            }
-            Err(misuse) => return Err(misused(misuse)),
-        };
-        if droppable {
-            self.enqueue(frame);
-        } else {
-            self.put(core, frame);
-        }
-        Ok(())
-    }
-
-    fn put(&mut self, core: &Core, frame: Bytes) {
-        if frame.len() <= COPIED_BYTES_MAX {
-            self.tail(core).extend_from_slice(&frame);
-        } else {
-            self.out.push(ringgate_runtime::buffer::Piece::Shared(frame));
-        }
-    }
-
-    fn enqueue(&mut self, frame: Bytes) {
-        let rare = self.rare.get_or_insert_default();
-        rare.queue_bytes += frame.len();
-        rare.queue.push_back(frame);
-    }
-
-    /// Drops the oldest messages until there is room. Answers how many.
-    pub(crate) fn drop_oldest(&mut self, bytes_max: usize) -> usize {
-        let out_bytes = self.out.len();
-        let Some(rare) = &mut self.rare else { return 0 };
-        let before = rare.queue.len();
-        while out_bytes + rare.queue_bytes >= bytes_max
-            && let Some(frame) = rare.queue.pop_front()
-        {
-            rare.queue_bytes -= frame.len();
-        }
-        before - rare.queue.len()
-    }
-
-    /// Collects what is to go out now. Only when the wire is free.
-    pub(crate) fn collect(&mut self, core: &Core) {
-        self.collect_queue(core);
-        if self.machine.has_output() {
-            self.machine.poll_output(self.out.tail());
-            if self.machine.is_closed() {
-                self.discard_queue();
-            }
-        }
-    }
-}
-
-impl State {
-    /// Puts the queue behind the output, unless a Close has gone before it, which nothing may follow.
-    pub(crate) fn collect_queue(&mut self, core: &Core) {
-        if !matches!(self.machine.state(), Standing::Open | Standing::Answering) {
-            self.discard_queue();
-        }
-        if !self.is_fragmenting
-            && self.has_queue()
-            && let Some(rare) = &mut self.rare
-        {
-            rare.queue_bytes = 0;
-            for frame in mem::take(&mut rare.queue) {
-                self.put(core, frame);
-            }
-        }
-        self.tail(core);
-    }
-
-    /// What waits will not be sent any more.
-    pub(crate) fn discard_queue(&mut self) {
-        if let Some(rare) = &mut self.rare {
-            rare.queue_bytes = 0;
-            rare.queue.clear();
-        }
-    }
-}
-
-/// A buffer to write to: the end of `out`, which gets memory of the core's if it has none.
-#[inline]
-fn tail<'a>(out: &'a mut SendBuf, core: &Core) -> &'a mut Vec<u8> {
-    if out.capacity() == 0 && out.is_empty() {
-        *out = core.handle().take_send_buf();
-    }
-    out.tail()
-}
-
-/// What a machine's refusal means for the caller.
-pub(crate) fn misused(misuse: Misuse) -> SocketError {
-    match misuse {
-        Misuse::ControlTooLong => SocketError::TooLong,
-        Misuse::Closing | Misuse::MessageUnfinished | Misuse::NoMessage => SocketError::Closed,
     }
 }

@@ -6,8 +6,8 @@ use crate::{
         hub::Hub,
         object::{Sender, WebSocket},
         outgoing::{Outgoing, Prepared},
+        queue::TURNS_UNDER_WAY,
         socket::{Delivery, Socket},
-        state::TURNS_UNDER_WAY,
     },
 };
 use ringgate_runtime::mesh::MeshEnd;

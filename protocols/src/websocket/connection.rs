@@ -169,6 +169,29 @@ impl Connection {
         self.incoming.as_ref().map_or(0, |incoming| incoming.frame_left)
     }
 
+    /// When something was last heard of the peer, or it was [excused](Self::excuse).
+    #[must_use]
+    pub const fn heard_ms(&self) -> u64 {
+        self.heard_ms
+    }
+
+    /// Whether `input` goes on with a Close, or the beginning of one, in an open connection. An owner may leave it there for
+    /// a while: the answer is owed "as soon as practical" (section 5.5.1), and what was asked before it may still be answered.
+    ///
+    /// ```
+    /// use ringgate_protocols::websocket::connection::Connection;
+    ///
+    /// let socket = Connection::server(None, 0);
+    /// assert!(socket.is_close_next(b"\x88\x80"));
+    /// assert!(!socket.is_close_next(b"\x89\x80"), "a ping");
+    /// ```
+    #[must_use]
+    pub fn is_close_next(&self, input: &[u8]) -> bool {
+        self.state == State::Open
+            && input.first() == Some(&(0x80 | Opcode::Close as u8))
+            && !self.incoming.as_ref().is_some_and(|incoming| incoming.in_frame)
+    }
+
     /// Whether a message has begun and not ended.
     pub(super) const fn in_message(&self) -> bool {
         self.incoming.is_some()
