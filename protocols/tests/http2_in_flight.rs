@@ -104,6 +104,34 @@ fn h2_07_skipped_numbers_are_known_for_long() {
     }
 }
 
+/// However often numbers were left out: a request on one of them is a mistake, and what is late behind our RST_STREAM is none.
+#[test]
+fn h2_07_skipped_numbers_that_are_forgotten_open_no_stream() {
+    let forgetful = || {
+        let mut talk = Talk::new();
+        talk.feed(&post(1)).unwrap();
+        talk.respond(1, b"early");
+        for id in (5..400).step_by(4) {
+            talk.feed(&get(id)).unwrap();
+            talk.respond(id, b"x");
+        }
+        talk.sent();
+        talk
+    };
+    for number in [1, 3, 7, 11, 199, 391, 395] {
+        forgetful().expect_connection_error(&get(number), Reason::PROTOCOL_ERROR);
+        forgetful().expect_connection_error(&post(number), Reason::PROTOCOL_ERROR);
+    }
+    for unfinished in [frame(HEADERS, END_HEADERS, 1, b"\x00\x01a\x01b"), frame(HEADERS, END_HEADERS, 3, b"")] {
+        forgetful().expect_connection_error(&unfinished, Reason::PROTOCOL_ERROR);
+    }
+    let mut talk = forgetful();
+    rest_of_uploads(&mut talk, &[1]);
+    assert_eq!(talk.feed(&rst(1)), Ok(vec![]));
+    assert_eq!(talk.sent(), []);
+    expect_in_step(&mut talk, 401, 1);
+}
+
 #[test]
 fn f_01_late_frames_are_no_free_way_to_keep_us_busy() {
     for late in [trailers(1), frame(DATA, END_STREAM, 1, b""), rst(1)] {

@@ -5,7 +5,7 @@
 //! the numbers that it skipped. On all others it may have had anything under way when our RST_STREAM went out, and nothing
 //! tells us when that has ended: section 5.1 demands that it be accounted for and thrown away, and asks for no timers. A
 //! memory of our resets would have to outlast any number of streams that end after them; this one may forget, and what it
-//! has forgotten it suffers, as nghttp2 does with all of them.
+//! has forgotten it suffers, as nghttp2 does with all of them; but for requests, which are never late.
 
 use crate::hpack::decode::BlockSize;
 use crate::http2::state::State;
@@ -17,6 +17,7 @@ use crate::http2::stream_id::StreamId;
 const REMEMBERED: usize = 32;
 
 /// How many times a client may leave out numbers until the first of them are forgotten. Most never do, some begin at 15.
+/// What comes on forgotten ones is judged by what it is ([`Streams::is_forgotten`]).
 const SKIPS_REMEMBERED: usize = 4;
 
 /// Urgencies of RFC 9218.
@@ -57,6 +58,8 @@ pub(crate) struct Streams {
     skips_at: u8,
     /// First and last of the numbers left out, one time each; never used ones are 0.
     skips: [(u32, u32); SKIPS_REMEMBERED],
+    /// The last of the numbers left out that are not among `skips` any more.
+    skipped_before: u32,
 }
 
 impl Streams {
@@ -76,6 +79,7 @@ impl Streams {
             over_states: [State::Idle; REMEMBERED],
             skips_at: 0,
             skips: [(0, 0); SKIPS_REMEMBERED],
+            skipped_before: 0,
         }
     }
 
@@ -249,13 +253,20 @@ impl Streams {
     /// The client has left out the numbers from `first` to before `next`, which closes them (section 5.1.1).
     #[cold]
     pub(crate) fn skip(&mut self, first: StreamId, next: StreamId) {
-        self.skips[usize::from(self.skips_at) % SKIPS_REMEMBERED] = (first.get(), next.get() - 1);
+        let oldest = &mut self.skips[usize::from(self.skips_at) % SKIPS_REMEMBERED];
+        (_, self.skipped_before) = std::mem::replace(oldest, (first.get(), next.get() - 1));
         self.skips_at = self.skips_at.wrapping_add(1);
     }
 
     /// The client has left this number out, as far as is remembered.
     fn is_skipped(&self, id: StreamId) -> bool {
         id.is_client() && self.skips.iter().any(|&(first, last)| (first..=last).contains(&id.get()))
+    }
+
+    /// Nobody knows any more whether this number was left out or its stream was reset by us. Of a stream that was opened
+    /// only trailers can come late, and no trailers can open one: so a block tells which of the two it is.
+    pub(crate) fn is_forgotten(&self, id: StreamId) -> bool {
+        id.is_client() && id.get() <= self.skipped_before && !self.over_ids.contains(&id.get())
     }
 
     /// How a stream ended that does not live any more; `None` when it never lived, because its number was skipped.

@@ -34,6 +34,11 @@ const fn flood() -> ConnectionError {
     ConnectionError { reason: Reason::ENHANCE_YOUR_CALM, fault: Fault::HeaderFlood }
 }
 
+/// No new stream can have this number (section 5.1.1).
+const fn out_of_order() -> ConnectionError {
+    ConnectionError { reason: Reason::PROTOCOL_ERROR, fault: Fault::StreamOrder }
+}
+
 impl Connection {
     #[inline]
     pub(super) fn headers(
@@ -208,8 +213,8 @@ impl Connection {
     ) -> Result<Option<Event>, ConnectionError> {
         let key = self.streams.find(id);
         if key.is_none() && (!id.is_client() || self.streams.recall(id).is_none()) {
-            // Even, or never opened because a higher one was (section 5.1.1).
-            return Err(ConnectionError { reason: Reason::PROTOCOL_ERROR, fault: Fault::StreamOrder });
+            // Even, or never opened because a higher one was.
+            return Err(out_of_order());
         }
         let receipt = if end_stream { Receipt::HeadersEnd } else { Receipt::Headers };
         let verdict = state::receive(self.state_of(id, key), receipt);
@@ -239,6 +244,10 @@ impl Connection {
             }
             _ => {
                 heads.recycle(head);
+                let is_trailers = end_stream && !matches!(decoded, Decoded::Malformed);
+                if key.is_none() && !is_trailers && self.streams.is_forgotten(id) {
+                    return Err(out_of_order());
+                }
                 self.charge_late().map(|()| None)
             }
         }
