@@ -4,7 +4,9 @@
 //! `stall_timeout_ms` of patience; waiting uses it up, and what the peer takes gives it back at `progress_bytes_per_s_min`,
 //! to three times the beginning at most: who has opened half of the window that everybody begins with is not heard of for
 //! 66 s, at the least rate, while those bytes are under way, and a check may come late. Without patience the response is
-//! reset. So one that takes nothing is reset, and so is one that takes 64 bytes now and then.
+//! reset. So one that takes nothing is reset, and so is one that takes 64 bytes now and then. One that stops
+//! behind a whole window has 105 s: until the 66 s are over nothing tells it from a slow line, where a PING would wait
+//! behind the bytes as well.
 //!
 //! The rate is one for all of the connection, as on HTTP/1: a peer behind a slow line takes a little of everything. Where
 //! several responses wait on their own windows each has to take its share. One whose own window is open waits for the
