@@ -4,7 +4,7 @@
 use crate::{
     body::Inbound,
     conn::{
-        http1::{Flow, fault},
+        next::Next,
         output::{self, Written},
         wire::Wire,
     },
@@ -109,22 +109,26 @@ impl Exchange {
         self
     }
 
-    /// Runs the exchange to its end.
-    pub(crate) async fn run<S: ByteStream>(mut self: Box<Self>, wire: &mut Wire<S>, machine: &mut Connection) -> Flow {
+    /// Runs the exchange to its end. Answers what becomes of the socket, unless it is free for the next request.
+    pub(crate) async fn run<S: ByteStream>(
+        mut self: Box<Self>,
+        wire: &mut Wire<S>,
+        machine: &mut Connection,
+    ) -> Option<Next> {
         let then = match self.converse(wire, machine).await {
-            Ok(then) => Ok(then),
-            Err(end) => self.break_off(wire, machine, end).ok_or(()),
+            Ok(then) => Some(then),
+            Err(end) => self.break_off(wire, machine, end),
         };
         // Somebody may still hold the body: nothing more will come. What is wrong with the rest of it, once the response is
         // made, must not cost the response.
         self.incoming = None;
-        let Ok(then) = then else { return Flow::Gone };
+        let Some(then) = then else { return Some(Next::Gone) };
         if let Some(upgrade) = self.upgrade.take() {
-            return Flow::Upgrade(Box::new((*upgrade, std::mem::take(&mut self.buf))));
+            return Some(Next::Upgrade(Box::new((*upgrade, std::mem::take(&mut self.buf)))));
         }
         if self.flush_all(wire, machine).await.is_err() {
             wire.core().shared.counters.disconnects.up();
-            return Flow::Gone;
+            return Some(Next::Gone);
         }
         let core = wire.core().clone();
         core.handle().recycle_send_buf(std::mem::take(&mut self.buf));
@@ -135,14 +139,14 @@ impl Exchange {
             Then::KeepAlive => Drain::Done,
             Then::Drain => machine.begin_drain(limits),
             Then::Close(reason) => Drain::Close(reason),
-            Then::Switch => return Flow::Close,
+            Then::Switch => return Some(Next::Close),
         };
         match drain {
             Drain::Done => wire.allow(timeouts.idle_timeout_ms),
             Drain::Reading => wire.allow(timeouts.header_timeout_ms),
-            Drain::Close(_) => return Flow::Close,
+            Drain::Close(_) => return Some(Next::Close),
         }
-        Flow::Wait
+        None
     }
 
     async fn converse<S: ByteStream>(&mut self, wire: &mut Wire<S>, machine: &mut Connection) -> Result<Then, End> {
@@ -415,7 +419,7 @@ impl Exchange {
             End::Broken | End::Late => None,
             End::Fault(_) if is_answered => None,
             End::Fault(reason) => {
-                fault(wire, machine, &mut self.buf, reason);
+                output::fault(machine, &core, &mut self.buf, reason);
                 machine.close_reason().map(Then::Close)
             }
         }

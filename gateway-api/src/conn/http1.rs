@@ -4,7 +4,7 @@ use crate::{
     body::{Body, Inbound},
     conn::{
         exchange::Exchange,
-        http2::Upgraded,
+        next::{Next, Upgraded},
         output::{self, Written},
         wire::Wire,
     },
@@ -12,7 +12,6 @@ use crate::{
     dispatch::{Begun, Outcome, SHED},
     features::Features,
     request::Request,
-    websocket::upgrade::Upgrade,
 };
 use ringgate_protocols::{
     http::options::UpgradeOffer,
@@ -32,30 +31,16 @@ use std::{
     time::Duration,
 };
 
-/// What becomes of the socket when HTTP/1 is done with it.
-pub(crate) enum Next {
-    /// Closed in stages.
-    Close,
-    /// The peer has gone: there is nothing to close politely.
-    Gone,
-    /// A WebSocket from here on. The response that says so leaves with what the socket says first.
-    Upgrade(Box<(Upgrade, SendBuf)>),
-    /// HTTP/2 from here on, the upgraded request being its first.
-    Http2(Box<Upgraded>),
-}
-
 /// What a round over the input came to.
-pub(crate) enum Flow {
+enum Flow {
     /// Everything complete is answered.
     Wait,
     /// As much is answered as may wait for the wire.
     Full,
     /// A handler that is not ready, a body, a stream: the exchange takes over.
     Exchange(Box<Exchange>),
-    Close,
-    Gone,
-    Upgrade(Box<(Upgrade, SendBuf)>),
-    Http2(Box<Upgraded>),
+    /// HTTP/1 is done with the socket.
+    Done(Next),
 }
 
 /// Serves a connection until it ends. Between requests this future holds the socket and the timer, and nothing else:
@@ -70,32 +55,17 @@ pub(crate) fn serve<S: ByteStream>(wire: &mut Wire<S>) -> impl Future<Output = N
         loop {
             let exchange = match poll_fn(|cx| poll_kept(wire, &mut kept, cx)).await {
                 Flow::Exchange(exchange) => exchange,
-                flow => match flow.next() {
-                    Some(next) => return next,
-                    None => continue,
-                },
+                Flow::Done(next) => return next,
+                Flow::Wait | Flow::Full => continue,
             };
             let machine = kept.get_or_insert_default();
-            let next = Box::pin(exchange.run(wire, machine)).await.next();
+            let next = Box::pin(exchange.run(wire, machine)).await;
             if machine.is_idle() {
                 kept = None;
             }
             if let Some(next) = next {
                 return next;
             }
-        }
-    }
-}
-
-impl Flow {
-    /// What becomes of the socket, if HTTP/1 is done with it.
-    fn next(self) -> Option<Next> {
-        match self {
-            Self::Close => Some(Next::Close),
-            Self::Gone => Some(Next::Gone),
-            Self::Upgrade(upgrade) => Some(Next::Upgrade(upgrade)),
-            Self::Http2(upgraded) => Some(Next::Http2(upgraded)),
-            Self::Wait | Self::Full | Self::Exchange(_) => None,
         }
     }
 }
@@ -129,7 +99,7 @@ fn poll_round<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &
             // One send at a time, and no answer before the last ones are on their way: a client that pipelines
             // without reading is not read.
             if wire.stream.is_sending() && ready!(wire.poll_flushed(cx)).is_err() {
-                return Poll::Ready(Flow::Gone);
+                return Poll::Ready(Flow::Done(Next::Gone));
             }
             match answer(wire, machine, cx) {
                 Flow::Wait => {}
@@ -140,24 +110,24 @@ fn poll_round<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &
         is_fresh = false;
         match wire.poll_input(cx) {
             Poll::Ready(Ok(true)) => {}
-            Poll::Ready(Ok(false)) => return Poll::Ready(end_of_input(wire, machine)),
-            Poll::Ready(Err(_)) => return Poll::Ready(Flow::Gone),
-            Poll::Pending => return poll_quiet(wire, machine, cx),
+            Poll::Ready(Ok(false)) => return Poll::Ready(Flow::Done(end_of_input(wire, machine))),
+            Poll::Ready(Err(_)) => return Poll::Ready(Flow::Done(Next::Gone)),
+            Poll::Pending => return poll_quiet(wire, machine, cx).map(Flow::Done),
         }
     }
 }
 
 /// Nothing to read: the connection waits, until the deadline or a drain.
-fn poll_quiet<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut Context<'_>) -> Poll<Flow> {
+fn poll_quiet<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut Context<'_>) -> Poll<Next> {
     let is_idle = machine.is_idle() && wire.input.is_empty();
     if wire.core().shared.draining.get() {
         if is_idle {
             // Nothing is unread that could cost the peer its last response: no need for stages.
-            return wire.poll_flushed(cx).map(|_| Flow::Gone);
+            return wire.poll_flushed(cx).map(|_| Next::Gone);
         }
         if machine.is_draining() {
             // It is answered, and no further request is wanted behind the rest of its body.
-            return Poll::Ready(Flow::Close);
+            return Poll::Ready(Next::Close);
         }
     }
     // While an answer is on its way, the time is the answer's.
@@ -167,32 +137,29 @@ fn poll_quiet<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &
     let counters = &wire.core().shared.counters;
     if wire.stream.is_sending() {
         counters.timeouts_send.up();
-        return Poll::Ready(Flow::Gone);
+        return Poll::Ready(Next::Gone);
     }
     if is_idle {
         counters.timeouts_idle.up();
-        return Poll::Ready(Flow::Close);
+        return Poll::Ready(Next::Close);
     }
     if machine.is_draining() {
         counters.timeouts_body.up();
-        return Poll::Ready(Flow::Close);
+        return Poll::Ready(Next::Close);
     }
     counters.timeouts_header.up();
     let mut buf = wire.core().handle().take_send_buf();
-    fault(wire, machine, &mut buf, Fault::HeaderTimeout);
+    output::fault(machine, wire.core(), &mut buf, Fault::HeaderTimeout);
     wire.send(buf);
-    Poll::Ready(Flow::Close)
+    Poll::Ready(Next::Close)
 }
 
 /// The peer sends nothing more. What was asked is answered already.
-fn end_of_input<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection) -> Flow {
-    match machine.handle_end_of_input(wire.input.bytes()) {
-        Ok(()) => Flow::Close,
-        Err(_) => {
-            wire.core().shared.counters.disconnects.up();
-            Flow::Close
-        }
+fn end_of_input<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection) -> Next {
+    if machine.handle_end_of_input(wire.input.bytes()).is_err() {
+        wire.core().shared.counters.disconnects.up();
     }
+    Next::Close
 }
 
 /// The heart: every complete request in the input is dispatched, answered, and its answer put behind the others.
@@ -215,8 +182,8 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
         let step = match &read {
             Ok(step) => step,
             Err(reason) => {
-                fault(wire, machine, &mut buf, *reason);
-                break Flow::Close;
+                output::fault(machine, &core, &mut buf, *reason);
+                break Flow::Done(Next::Close);
             }
         };
         let facts = match &step.event {
@@ -230,7 +197,7 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
                 wire.input.consume(step.consumed);
                 continue;
             }
-            Event::Busy | Event::Closed => break Flow::Close,
+            Event::Busy | Event::Closed => break Flow::Done(Next::Close),
         };
         let inbound = accept(wire, &mut request, facts, step.consumed, deadline);
         if core.shared.draining.get() {
@@ -240,7 +207,8 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
             && let Some(settings) = switch_to_http2(&core, machine, &mut buf, &request, facts)
         {
             let request = std::mem::replace(&mut request, core.shared.requests.take());
-            break Flow::Http2(Box::new(Upgraded { request, settings, buf: std::mem::take(&mut buf) }));
+            let upgraded = Upgraded { request, settings, buf: std::mem::take(&mut buf) };
+            break Flow::Done(Next::Http2(Box::new(upgraded)));
         }
         let mut ready = None;
         let (route, future) = wire.table.begin_into(&core, &mut request, &mut ready);
@@ -264,10 +232,12 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
             Written::Whole(Then::KeepAlive) => {}
             Written::Whole(Then::Drain) => match machine.begin_drain(&limits.protocol) {
                 Drain::Done | Drain::Reading => {}
-                Drain::Close(_) => break Flow::Close,
+                Drain::Close(_) => break Flow::Done(Next::Close),
             },
-            Written::Whole(Then::Close(_) | Then::Switch) => break Flow::Close,
-            Written::Upgraded(upgrade) => break Flow::Upgrade(Box::new((*upgrade, std::mem::take(&mut buf)))),
+            Written::Whole(Then::Close(_) | Then::Switch) => break Flow::Done(Next::Close),
+            Written::Upgraded(upgrade) => {
+                break Flow::Done(Next::Upgrade(Box::new((*upgrade, std::mem::take(&mut buf)))));
+            }
             Written::Begun(payload, trailers) => {
                 let shared = std::mem::replace(&mut request, core.shared.requests.take());
                 let exchange = Exchange::of_handler(&core, shared, Begun::answered(route), inbound);
@@ -390,14 +360,4 @@ fn accept<S: ByteStream>(
     let inbound = Inbound::new(declared, limits.body_bytes_max, limits.body_buffer_bytes_max);
     request.set_body(Body::new(inbound.clone()));
     Some(inbound)
-}
-
-/// Answers what the peer did wrong, if it can be answered; in any case nothing more is read.
-pub(crate) fn fault<S: ByteStream>(wire: &Wire<S>, machine: &mut Connection, buf: &mut SendBuf, fault: Fault) {
-    let core = wire.core();
-    let status = fault.status();
-    if output::with_opening(core, status, None, |opening| machine.send_fault(buf.tail(), fault, opening.block())) {
-        core.shared.counters.requests_malformed.up();
-        core.shared.counters.response(status);
-    }
 }

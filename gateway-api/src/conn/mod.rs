@@ -4,13 +4,14 @@ pub(crate) mod exchange;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod input;
+pub(crate) mod next;
 pub(crate) mod openings;
 pub(crate) mod output;
 pub(crate) mod proxy;
 pub(crate) mod websocket;
 pub(crate) mod wire;
 
-use crate::conn::{http1::Next, wire::Wire};
+use crate::conn::{next::Next, wire::Wire};
 use ringgate_protocols::preface::{Preface, detect};
 use ringgate_runtime::{buffer::SendBuf, net::ByteStream};
 use std::{

@@ -14,7 +14,7 @@ use ringgate_protocols::http1::{
     close::CloseReason,
     connection::Connection,
     encode::{BodyFraming, BodyLength, Opening, ResponseHead},
-    error::Misuse,
+    error::{Fault, Misuse},
     event::Then,
 };
 use ringgate_runtime::buffer::{Piece, SendBuf};
@@ -65,7 +65,7 @@ fn write(machine: &mut Connection, core: &Core, buf: &mut SendBuf, response: &mu
 
 /// Calls `write` with the beginning of the head of a response of this status and type.
 #[inline]
-pub(crate) fn with_opening<R>(
+fn with_opening<R>(
     core: &Core,
     status: StatusCode,
     content_type: Option<&'static str>,
@@ -151,6 +151,15 @@ fn misused(machine: &mut Connection, core: &Core, buf: &mut SendBuf) -> Written 
     // If the head was out already, only the end of the connection can tell the peer.
     let close = |misuse| Written::Whole(Then::Close(CloseReason::Misuse(misuse)));
     write(machine, core, buf, &mut response).unwrap_or_else(close)
+}
+
+/// Answers what the peer did wrong, if it can be answered; in any case nothing more is read.
+pub(crate) fn fault(machine: &mut Connection, core: &Core, buf: &mut SendBuf, fault: Fault) {
+    let status = fault.status();
+    if with_opening(core, status, None, |opening| machine.send_fault(buf.tail(), fault, opening.block())) {
+        core.shared.counters.requests_malformed.up();
+        core.shared.counters.response(status);
+    }
 }
 
 /// Writes a piece of a streamed body, or its trailers, which then are kept for the end.

@@ -3,7 +3,7 @@
 
 use crate::{
     conn::{
-        http1::Next,
+        next::Next,
         wire::{Gone, Wire},
     },
     websocket::{

@@ -19,18 +19,17 @@ mod wakers;
 use crate::{
     config::Config,
     conn::{
-        http1::Next,
         http2::{receive::Received, stream::Live, wakers::StreamWakers},
+        next::{Next, Upgraded},
         wire::Wire,
     },
     core::Core,
     dispatch::Table,
     error::BodyError,
-    request::Request,
 };
 use http::Method;
 use ringgate_protocols::{
-    http2::{connection::Connection, reason::Reason, stream::StreamKey, upgrade::UpgradeSettings},
+    http2::{connection::Connection, reason::Reason, stream::StreamKey},
     limits::Http2Limits,
 };
 use ringgate_runtime::{buffer::SendBuf, net::ByteStream, task::JoinHandle, time::Instant};
@@ -60,14 +59,6 @@ pub(crate) async fn serve<S: ByteStream>(wire: &mut Wire<S>) -> Next {
         driver.machine.drain(milliseconds(wire.now()));
     }
     poll_fn(|cx| driver.poll(wire, cx)).await
-}
-
-/// A request that asked for HTTP/2 by `Upgrade: h2c`, and got it.
-pub(crate) struct Upgraded {
-    pub(crate) request: Request,
-    pub(crate) settings: UpgradeSettings,
-    /// Begins with the 101.
-    pub(crate) buf: SendBuf,
 }
 
 /// Serves a connection that was upgraded.

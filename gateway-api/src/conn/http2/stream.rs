@@ -3,12 +3,12 @@
 use crate::{
     body::Inbound,
     conn::{
-        http1::Next,
         http2::{
             outbound::{self, Outbound},
             pieces::Pieces,
             tunnel::Tunnel,
         },
+        next::Next,
         websocket,
         wire::Wire,
     },

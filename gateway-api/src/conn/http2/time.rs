@@ -1,8 +1,8 @@
 //! What a connection waits for at most: one timer for all of it.
 
 use crate::conn::{
-    http1::Next,
     http2::{Driver, milliseconds, wakers::StreamWakers},
+    next::Next,
     wire::Wire,
 };
 use ringgate_runtime::{net::ByteStream, time::Instant};
