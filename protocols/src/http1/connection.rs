@@ -149,11 +149,6 @@ impl Connection {
         }
     }
 
-    /// Sets how many bytes the body of this request may have from here on, instead of `body_bytes_max`.
-    pub fn set_body_bytes_max(&mut self, bytes: u64) {
-        self.counters.body_left = bytes;
-    }
-
     /// Makes the response in progress, or the next one, the last one.
     pub fn close_after_response(&mut self) {
         self.close.get_or_insert(CloseReason::Server);
@@ -193,12 +188,6 @@ impl Connection {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining
-    }
-
-    /// True when the request is whole.
-    #[must_use]
-    pub fn is_request_whole(&self) -> bool {
-        self.reading == Reading::Done
     }
 
     /// Why no further request is read after the present one, if so.
