@@ -174,14 +174,6 @@ impl Table {
         polled
     }
 
-    /// Drops the handler that was begun, if it is still at it.
-    pub(crate) fn forget(&self, core: &Core, begun: &mut Begun) {
-        let former = std::mem::replace(&mut begun.outcome, Outcome::Ready(Response::default()));
-        if let Outcome::Pending(handler) = former {
-            self.drop_handler(core, handler);
-        }
-    }
-
     /// The same, for whoever keeps the handler itself.
     pub(crate) fn poll_handler(
         &self,
@@ -193,6 +185,14 @@ impl Table {
         core.handle().set_activity(self.routes[route].name.text);
         let polled = catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx)));
         polled.unwrap_or_else(|_| Poll::Ready(panicked(core)))
+    }
+
+    /// Drops the handler that was begun, if it is still at it.
+    pub(crate) fn forget(&self, core: &Core, begun: &mut Begun) {
+        let former = std::mem::replace(&mut begun.outcome, Outcome::Ready(Response::default()));
+        if let Outcome::Pending(handler) = former {
+            self.drop_handler(core, handler);
+        }
     }
 
     /// Drops a handler, and with it what it was doing. A panic of that ends nothing else.
