@@ -2,18 +2,13 @@
 
 use crate::{
     config::Config,
-    conn::openings::Openings,
+    conn::{common_fields::CommonFields, openings::Openings},
     counters::{GatewayCounters, Metrics},
     request::RequestPool,
     shed::Shed,
 };
-use http::{HeaderName, HeaderValue, header};
-use ringgate_protocols::{
-    http::date::imf_fixdate,
-    http2::{repeat::RepeatKey, request::HeadPool},
-};
+use ringgate_protocols::{http::date::imf_fixdate, http2::request::HeadPool};
 use ringgate_runtime::{executor::Handle, offload::Crew};
-use smallvec::SmallVec;
 use std::{
     any::{Any, TypeId, type_name},
     cell::{Cell, RefCell},
@@ -64,7 +59,7 @@ pub(crate) struct Shared {
     pub(crate) draining: Cell<bool>,
     pub(crate) requests: RequestPool,
     pub(crate) heads: RefCell<HeadPool>,
-    values: RefCell<Values>,
+    pub(crate) common_fields: CommonFields,
     pub(crate) openings: Openings,
     states: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
     /// What higher floors keep on each core, by type.
@@ -89,7 +84,7 @@ impl Core {
             draining: Cell::new(false),
             requests: RequestPool::default(),
             heads: RefCell::default(),
-            values: RefCell::default(),
+            common_fields: CommonFields::default(),
             openings: Openings::default(),
             states: RefCell::default(),
             extensions: RefCell::default(),
@@ -187,100 +182,9 @@ impl Shared {
 
     /// What `Date` says now.
     pub(crate) fn date(&self) -> [u8; 29] {
-        date(self.handle.wall_clock())
+        let since = self.handle.wall_clock().duration_since(SystemTime::UNIX_EPOCH);
+        imf_fixdate(since.map_or(0, |since| since.as_secs()))
     }
-}
-
-/// A field of a response.
-pub(crate) type FieldRef<'a> = (&'a HeaderName, &'a HeaderValue);
-
-impl Shared {
-    /// What tells a response head of HTTP/2 without fields of its own from all others: second, status, length and type.
-    #[inline]
-    pub(crate) fn repeat_key(&self, status: u16, length: Option<u64>, content_type: Option<&'static str>) -> RepeatKey {
-        let second = self.handle.now().as_nanos() / 1_000_000_000 + 1;
-        // Text of the program is known by its place.
-        let text = content_type.unwrap_or_default();
-        let (place, bytes) = (text.as_ptr() as u64, text.len() as u64);
-        RepeatKey([second << 16 | u64::from(status), length.unwrap_or(u64::MAX), place, bytes])
-    }
-
-    /// The same for HTTP/2, which wants fields and not lines: `server`, `date`, and length and type of the content.
-    pub(crate) fn with_values<R>(
-        &self,
-        length: Option<u64>,
-        content_type: Option<&'static str>,
-        write: impl FnOnce(&[FieldRef<'_>]) -> R,
-    ) -> R {
-        let second = self.handle.now().as_nanos() / 1_000_000_000 + 1;
-        let mut values = self.values.borrow_mut();
-        if values.second != second {
-            values.renew(second, self.handle.wall_clock());
-        }
-        if let Some(length) = length {
-            values.learn(length);
-        }
-        // Text of the program, but no text may end a line: what could is left out.
-        let content_type = content_type.filter(|text| text.bytes().all(|byte| matches!(byte, 0x20..=0x7e)));
-        let content_type = content_type.map(HeaderValue::from_static);
-        let mut fields: SmallVec<[FieldRef<'_>; 4]> = SmallVec::new();
-        fields.push((&header::SERVER, &values.server));
-        fields.push((&header::DATE, &values.date));
-        if let Some((_, length)) = length.and_then(|length| values.lengths[Values::place(length)].as_ref()) {
-            fields.push((&header::CONTENT_LENGTH, length));
-        }
-        if let Some(value) = &content_type {
-            fields.push((&header::CONTENT_TYPE, value));
-        }
-        write(&fields)
-    }
-}
-
-/// Values that many responses share.
-struct Values {
-    second: u64,
-    server: HeaderValue,
-    date: HeaderValue,
-    /// By their last bits: the lengths of what is asked for again and again.
-    lengths: [Option<(u64, HeaderValue)>; LENGTHS],
-}
-
-/// Lengths that are kept as text.
-const LENGTHS: usize = 16;
-
-impl Default for Values {
-    fn default() -> Self {
-        Self {
-            second: 0,
-            server: HeaderValue::from_static("ringgate"),
-            date: HeaderValue::from_static(""),
-            lengths: [const { None }; LENGTHS],
-        }
-    }
-}
-
-impl Values {
-    const fn place(length: u64) -> usize {
-        length as usize % LENGTHS
-    }
-
-    fn learn(&mut self, length: u64) {
-        let place = &mut self.lengths[Self::place(length)];
-        if place.as_ref().is_none_or(|(known, _)| *known != length) {
-            *place = Some((length, HeaderValue::from(length)));
-        }
-    }
-
-    #[cold]
-    fn renew(&mut self, second: u64, time: SystemTime) {
-        self.second = second;
-        self.date = HeaderValue::from_bytes(&date(time)).unwrap_or_else(|_| HeaderValue::from_static(""));
-    }
-}
-
-/// The wall clock's time as `Date` has it.
-fn date(time: SystemTime) -> [u8; 29] {
-    imf_fixdate(time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 
 impl fmt::Debug for Core {

@@ -53,8 +53,9 @@ const HOUSES: &[House] = &[
             (&["features"], 0),
             // Bytes that have come and are not consumed yet: handed from one driver to the next.
             (&["conn::input"], 0),
-            // The text that heads begin with: a core keeps it for all its connections.
+            // What heads begin with, or have in common: a core keeps it for all its connections.
             (&["conn::openings"], 0),
+            (&["conn::common_fields"], 0),
             (&["proxies"], 0),
             (&["socket_file"], 0),
             (&["shed"], 0),

@@ -1,5 +1,6 @@
 //! The drivers: the only files that name both runtime and protocols.
 
+pub(crate) mod common_fields;
 pub(crate) mod exchange;
 pub(crate) mod http1;
 pub(crate) mod http2;

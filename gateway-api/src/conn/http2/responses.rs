@@ -2,7 +2,7 @@
 
 use crate::{
     config::COPIED_BYTES_MAX,
-    conn::http2::Driver,
+    conn::{common_fields::repeat_key, http2::Driver},
     core::Core,
     error::BodyError,
     request::Link,
@@ -25,17 +25,25 @@ impl Driver {
         let copied = body.at_hand().filter(|bytes| has_body && is_ended_by_body && bytes.len() <= COPIED_BYTES_MAX);
         let is_end = !has_body && is_ended_by_body;
         // What has no fields of its own is mostly sent again and again.
-        let repeat = core.shared.repeat_key(response.status.as_u16(), announced, response.content_type);
+        let (now, content_type) = (core.handle().now(), response.content_type);
+        let repeat = repeat_key(now, response.status, announced, content_type);
         let sent = if response.fields.is_empty() && self.machine.repeat(repeat) {
             self.send_head(key, response.status, [], copied, is_end)
         } else {
-            core.shared.with_values(announced, response.content_type, |ours| {
-                let replaced =
-                    |name: &HeaderName| *name == header::CONTENT_LENGTH || ours.iter().any(|(known, _)| *known == name);
-                let theirs = response.fields.iter().filter(|(name, _)| !replaced(name));
-                let fields = ours.iter().copied().chain(theirs.map(|(name, value)| (name, value)));
-                self.send_head(key, response.status, fields, copied, is_end)
-            })
+            core.shared.common_fields.with(
+                now,
+                announced,
+                content_type,
+                || core.shared.date(),
+                |ours| {
+                    let replaced = |name: &HeaderName| {
+                        *name == header::CONTENT_LENGTH || ours.iter().any(|(known, _)| *known == name)
+                    };
+                    let theirs = response.fields.iter().filter(|(name, _)| !replaced(name));
+                    let fields = ours.iter().copied().chain(theirs.map(|(name, value)| (name, value)));
+                    self.send_head(key, response.status, fields, copied, is_end)
+                },
+            )
         };
         if sent.is_ok() {
             core.shared.counters.response(response.status);
