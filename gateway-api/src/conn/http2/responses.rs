@@ -2,7 +2,10 @@
 
 use crate::{
     config::COPIED_BYTES_MAX,
-    conn::{common_fields::repeat_key, http2::Driver},
+    conn::{
+        common_fields::{FieldRef, repeat_key},
+        http2::Driver,
+    },
     core::Core,
     error::BodyError,
     request::Link,
@@ -30,20 +33,14 @@ impl Driver {
         let sent = if response.fields.is_empty() && self.machine.repeat(repeat) {
             self.send_head(key, response.status, [], copied, is_end)
         } else {
-            core.shared.common_fields.with(
-                now,
-                announced,
-                content_type,
-                || core.shared.date(),
-                |ours| {
-                    let replaced = |name: &HeaderName| {
-                        *name == header::CONTENT_LENGTH || ours.iter().any(|(known, _)| *known == name)
-                    };
-                    let theirs = response.fields.iter().filter(|(name, _)| !replaced(name));
-                    let fields = ours.iter().copied().chain(theirs.map(|(name, value)| (name, value)));
-                    self.send_head(key, response.status, fields, copied, is_end)
-                },
-            )
+            let write = |ours: &[FieldRef<'_>]| {
+                let replaced =
+                    |name: &HeaderName| *name == header::CONTENT_LENGTH || ours.iter().any(|(known, _)| *known == name);
+                let theirs = response.fields.iter().filter(|(name, _)| !replaced(name));
+                let fields = ours.iter().copied().chain(theirs.map(|(name, value)| (name, value)));
+                self.send_head(key, response.status, fields, copied, is_end)
+            };
+            core.shared.common_fields.with(now, announced, content_type, || core.shared.date(), write)
         };
         if sent.is_ok() {
             core.shared.counters.response(response.status);
