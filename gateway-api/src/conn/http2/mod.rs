@@ -2,9 +2,10 @@
 //!
 //! Handlers that are ready at once are answered where their request is read. Others wait with their streams ([`stream`]),
 //! each with a waker of its own ([`wakers`]), and are polled when they are woken: the driver alone touches machine and
-//! socket. A round is [`Driver::poll`]: take in ([`receive`]), let streams speak ([`requests`], [`responses`]), [`send`], and
-//! wait ([`time`]).
+//! socket. A round is [`Driver::poll`]: take in ([`receive`], [`bodies`]), let streams speak ([`requests`], [`responses`]),
+//! [`send`], and wait ([`time`]).
 
+mod bodies;
 mod outbound;
 mod pieces;
 mod receive;

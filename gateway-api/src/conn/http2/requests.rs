@@ -1,4 +1,4 @@
-//! Requests: how they are begun, promised, and given their bodies.
+//! Requests: how they are begun, promised and answered.
 
 use crate::{
     body::{Body, Inbound},
@@ -14,8 +14,8 @@ use crate::{
     response::Response,
 };
 use http::{Method, StatusCode, header};
-use ringgate_protocols::http2::{connection::Promise, reason::Reason, request::RequestHead, stream::StreamKey};
-use ringgate_runtime::{buffer::Lease, net::ByteStream, time::Instant};
+use ringgate_protocols::http2::{connection::Promise, request::RequestHead, stream::StreamKey};
+use ringgate_runtime::{net::ByteStream, time::Instant};
 use std::{
     rc::Rc,
     task::{Context, Poll},
@@ -168,29 +168,6 @@ impl Driver {
         self.respond(&wire.link, key, is_head, response);
     }
 
-    /// A piece of a request body. What nobody reads any more is thrown away up to `drain_bytes_max`; beyond it the
-    /// stream's window stays shut.
-    pub(super) fn data(&mut self, key: StreamKey, lease: Lease, end_stream: bool, drain_bytes_max: u64) {
-        let length = lease.len();
-        let Some(live) = self.live(key) else { return self.machine.release_capacity(key, length) };
-        let Some(transfer) = live.transfer.as_mut() else { return self.machine.release_capacity(key, length) };
-        let Some(inbound) = transfer.inbound.clone() else { return self.machine.release_capacity(key, length) };
-        if let Some((_, bytes)) = &mut transfer.waiting {
-            *bytes += length as u64;
-        }
-        if length > 0 && inbound.push(lease).is_err() {
-            transfer.released += length as u64;
-            transfer.discarded += length as u64;
-            if transfer.discarded <= drain_bytes_max {
-                self.machine.release_capacity(key, length);
-            }
-        }
-        if end_stream {
-            inbound.finish(None);
-            self.receiving.retain(|other| *other != key);
-        }
-    }
-
     /// Early hints go out as 103, pushes as promises.
     pub(super) fn interim<S: ByteStream>(&mut self, wire: &Wire<S>, request: &Request, key: StreamKey) {
         for path in request.take_pushes() {
@@ -203,22 +180,6 @@ impl Driver {
         let fields = links.iter().map(|link| (&header::LINK, link));
         // Too late, or the stream is gone: hints are only hints.
         let _ = self.machine.send_interim(self.buf.tail(), key, StatusCode::EARLY_HINTS, fields);
-    }
-
-    /// Promises `GET path` on the parent's stream and answers it like a request that came.
-    pub(super) fn push<S: ByteStream>(&mut self, wire: &Wire<S>, parent: &Request, key: StreamKey, path: &str) {
-        let authority = parent.authority();
-        let promise = Promise { method: &Method::GET, scheme: "http", authority, path };
-        let core = &wire.link.core;
-        if core.is_shedding() {
-            return;
-        }
-        let mut request = core.shared.requests.take_bare();
-        request.promise(authority, path);
-        // Refused: the stream or the connection is ending, and with it the page that needs the resource.
-        let Ok(promised) = self.machine.push_promise(self.buf.tail(), key, promise, []) else { return };
-        let shell = self.dispatch(wire, request, promised, false, None);
-        core.shared.requests.give(shell);
     }
 
     /// The same, ahead of the final response.
@@ -235,64 +196,20 @@ impl Driver {
         }
     }
 
-    /// Gives windows back for what readers have taken, asks for bodies that are waited for, and keeps their time.
-    pub(super) fn release<S: ByteStream>(&mut self, wire: &Wire<S>, cx: &mut Context<'_>) {
-        let (now, config) = (wire.now(), &wire.core().shared.config);
-        self.body_deadline = None;
-        for key in &self.receiving {
-            let live = self.streams.get_mut(key.slot()).and_then(Option::as_mut).filter(|live| live.id == key.id());
-            let Some(live) = live.and_then(|live| live.transfer.as_mut()) else { continue };
-            let Some(inbound) = live.inbound.as_ref() else { continue };
-            let consumed = inbound.watch(cx);
-            if consumed > live.released {
-                self.machine.release_capacity(*key, (consumed - live.released) as usize);
-                live.released = consumed;
-            }
-            if live.expects_continue && inbound.poll_wanted(cx).is_ready() {
-                live.expects_continue = false;
-                // Too late when the response has begun: then nobody waits for it.
-                let _ = self.machine.send_interim(self.buf.tail(), *key, StatusCode::CONTINUE, []);
-            }
-            // A tunnel may be silent; its own protocol judges that. The client is not judged while nobody reads, be it that
-            // too many answers wait, nor while it may not send: before it was invited, and when windows may be shut for
-            // want of a reader. They are given back when half of them is free at the latest, so below that there is room
-            // for certain.
-            let unread = inbound.unread(cx) as u64;
-            let limits = &config.limits.http2;
-            let may_send = !self.is_paused
-                && !live.is_tunnel
-                && !live.expects_continue
-                && !inbound.is_abandoned()
-                && unread * 2 < u64::from(limits.stream_window_bytes)
-                && self.machine.held_bytes() * 2 < u64::from(limits.unread_bytes_max);
-            live.waiting = may_send.then(|| live.waiting.unwrap_or((now, 0)));
-            if let Some((since, bytes)) = live.waiting {
-                let due = since + config.timeouts.progress(bytes);
-                self.body_deadline = Some(self.body_deadline.map_or(due, |first| first.min(due)));
-            }
+    /// Promises `GET path` on the parent's stream and answers it like a request that came.
+    pub(super) fn push<S: ByteStream>(&mut self, wire: &Wire<S>, parent: &Request, key: StreamKey, path: &str) {
+        let authority = parent.authority();
+        let promise = Promise { method: &Method::GET, scheme: "http", authority, path };
+        let core = &wire.link.core;
+        if core.is_shedding() {
+            return;
         }
-    }
-
-    /// Ends the exchanges whose request body comes too slowly: 408 where the response has not begun, a reset
-    /// where it has. The handler is dropped.
-    pub(super) fn end_slow_bodies(&mut self, link: &Rc<Link>, now: Instant) {
-        let core = &link.core;
-        let is_slow = |key: &&StreamKey| {
-            let live = self.streams.get(key.slot()).and_then(Option::as_ref).filter(|live| live.id == key.id());
-            let waiting = live.and_then(|live| live.transfer.as_ref()?.waiting);
-            waiting.is_some_and(|(since, bytes)| since + core.shared.config.timeouts.progress(bytes) <= now)
-        };
-        let slow: Vec<StreamKey> = self.receiving.iter().filter(is_slow).copied().collect();
-        for key in slow {
-            core.shared.counters.timeouts_body.up();
-            if self.live(key).is_some_and(|live| live.request.is_some()) {
-                let slow = Response::text("the request body came too slowly\n").status(StatusCode::REQUEST_TIMEOUT);
-                self.answer_instead(link, key, BodyError::TooSlow, slow);
-            } else {
-                self.machine.reset(key, Reason::CANCEL);
-                self.end(core, key, BodyError::TooSlow);
-            }
-        }
+        let mut request = core.shared.requests.take_bare();
+        request.promise(authority, path);
+        // Refused: the stream or the connection is ending, and with it the page that needs the resource.
+        let Ok(promised) = self.machine.push_promise(self.buf.tail(), key, promise, []) else { return };
+        let shell = self.dispatch(wire, request, promised, false, None);
+        core.shared.requests.give(shell);
     }
 
     /// Ends the handlers that have run for too long.
@@ -316,7 +233,7 @@ impl Driver {
     }
 
     /// Drops a handler that has not answered, and answers in its place.
-    fn answer_instead(&mut self, link: &Rc<Link>, key: StreamKey, why: BodyError, response: Response) {
+    pub(super) fn answer_instead(&mut self, link: &Rc<Link>, key: StreamKey, why: BodyError, response: Response) {
         let Some(live) = self.live(key) else { return };
         let (is_head, handler) = (live.is_head, live.handler.take());
         let request = live.release_request();
