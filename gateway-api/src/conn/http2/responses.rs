@@ -115,13 +115,12 @@ impl Driver {
         });
         transfer.length_left = transfer.length_left.map(|left| left.saturating_sub(bytes as u64));
         if is_misfit || matches!(fresh.end, Some(Err(_))) {
-            if transfer.is_tunnel {
-                // RFC 8441 section 5: the abort of a connection.
-                self.machine.reset(key, Reason::CANCEL);
-            } else {
+            if is_misfit {
                 core.shared.counters.responses_misused.up();
-                self.machine.reset(key, Reason::INTERNAL_ERROR);
             }
+            // RFC 8441 section 5: the abort of a tunnel's connection is CANCEL.
+            let reason = if transfer.is_tunnel { Reason::CANCEL } else { Reason::INTERNAL_ERROR };
+            self.machine.reset(key, reason);
             return self.end(core, key, BodyError::Disconnected);
         }
         let is_last = fresh.end.is_some() && fresh.trailers.is_none();
