@@ -8,14 +8,14 @@ use crate::{
     shed::Shed,
 };
 use ringgate_protocols::{http::date::imf_fixdate, http2::request::HeadPool};
-use ringgate_runtime::{executor::Handle, offload::Crew};
+use ringgate_runtime::{executor::Handle, offload::Crew, time::Instant};
 use std::{
     any::{Any, TypeId, type_name},
     cell::{Cell, RefCell},
     fmt,
     rc::Rc,
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 /// One core of a gateway, as its application factory and its handlers see it. Cheap to clone, never leaves its core.
@@ -148,6 +148,13 @@ impl Core {
             Some(state) => state,
             None => panic!("no application state of type {}: set it with App::state", type_name::<T>()),
         }
+    }
+
+    /// When the response to a request that is read now must have begun, if that has a time.
+    #[inline]
+    pub(crate) fn request_deadline(&self) -> Option<Instant> {
+        let timeout_ms = self.shared.config.timeouts.request_timeout_ms;
+        (timeout_ms > 0).then(|| self.handle().now() + Duration::from_millis(timeout_ms))
     }
 
     /// True while the process holds more memory than it may: what is new is refused.

@@ -28,7 +28,6 @@ use std::{
     future::poll_fn,
     rc::Rc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 /// What a round over the input came to.
@@ -170,8 +169,7 @@ fn answer<S: ByteStream>(wire: &mut Wire<S>, machine: &mut Connection, cx: &mut 
     let mut request = core.shared.requests.take();
     let before = Stance::of(machine);
     // The clock stands still within a turn: all that is read now has the same time.
-    let timeout_ms = core.shared.config.timeouts.request_timeout_ms;
-    let deadline = (timeout_ms > 0).then(|| core.handle().now() + Duration::from_millis(timeout_ms));
+    let deadline = core.request_deadline();
     let mut has_answered = false;
     let flow = loop {
         if buf.len() > limits.output_bytes_max {

@@ -30,7 +30,6 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 use tower_service::Service;
 
@@ -123,8 +122,7 @@ impl Answer {
             ..Features::default()
         };
         let config = &core.shared.config;
-        let timeout = config.timeouts.request_timeout_ms;
-        let deadline = (timeout > 0).then(|| core.handle().now() + Duration::from_millis(timeout));
+        let deadline = core.request_deadline();
         answer.deadline = deadline.map(|deadline| core.handle().sleep_until(deadline));
         request.attach(&Rc::new(link), features, deadline);
         if has_body {

@@ -19,7 +19,6 @@ use ringgate_runtime::{net::ByteStream, time::Instant};
 use std::{
     rc::Rc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 impl Driver {
@@ -53,9 +52,7 @@ impl Driver {
         inbound: Option<Rc<Inbound>>,
     ) -> Request {
         let core = &wire.link.core;
-        let config = &core.shared.config;
-        let timeout = config.timeouts.request_timeout_ms;
-        let deadline = (timeout > 0).then(|| wire.now() + Duration::from_millis(timeout));
+        let deadline = core.request_deadline();
         wire.link.promises_left.set(self.machine.promises_left());
         let features = Features {
             trailers: true,
