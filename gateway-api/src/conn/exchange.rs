@@ -12,7 +12,7 @@ use crate::{
     dispatch::Begun,
     error::BodyError,
     request::{Request, header_map},
-    response::{ChunkStream, Payload, Response},
+    response::{ChunkStream, Payload, Response, poll_chunk},
     websocket::upgrade::Upgrade,
 };
 use http::{HeaderMap, StatusCode};
@@ -31,7 +31,6 @@ use ringgate_runtime::{
 };
 use std::{
     future::poll_fn,
-    panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     task::{Context, Poll},
 };
@@ -236,12 +235,7 @@ impl Exchange {
                 }
                 let head_bytes = it.buf.len();
                 while it.buf.len() < core.shared.config.limits.body_buffer_bytes_max {
-                    let next = catch_unwind(AssertUnwindSafe(|| chunks.as_mut().poll_next(cx)));
-                    let Ok(next) = next else {
-                        core.shared.counters.handler_panics.up();
-                        return Poll::Ready(Err(End::Broken));
-                    };
-                    match next {
+                    match poll_chunk(&mut chunks, &core, cx) {
                         Poll::Ready(Some(Ok(chunk))) => match output::data(machine, &mut it.buf, chunk, features) {
                             Ok(None) => {}
                             Ok(last) => trailers = last,

@@ -7,6 +7,7 @@ pub use crate::response::{into_response::IntoResponse, invalid_field::InvalidFie
 
 use crate::{
     contain::drop_contained,
+    core::Core,
     error::BodyError,
     stream::{BodySender, Chunk, poll_filled},
     websocket::upgrade::Upgrade,
@@ -16,7 +17,12 @@ use futures_core::Stream;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use ringgate_protocols::http::length::parse_content_length;
 use ringgate_runtime::buffer::Piece;
-use std::{fmt, io, pin::Pin, task::Poll};
+use std::{
+    fmt, io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 /// A response. Made by a handler, or out of whatever a handler returns ([`IntoResponse`]).
 ///
@@ -50,6 +56,19 @@ pub struct Response {
 
 /// Where a streamed body comes from.
 pub(crate) type ChunkStream = Pin<Box<dyn Stream<Item = Result<Chunk, BodyError>>>>;
+
+/// The next piece of a streamed body. A panic of who makes it breaks the body off, and is counted.
+pub(crate) fn poll_chunk(
+    chunks: &mut ChunkStream,
+    core: &Core,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Chunk, BodyError>>> {
+    catch_unwind(AssertUnwindSafe(|| chunks.as_mut().poll_next(cx))).unwrap_or_else(|_| {
+        core.shared.counters.handler_panics.up();
+        Poll::Ready(Some(Err(BodyError::Disconnected)))
+    })
+}
+
 /// What writes a body on a thread of the crew.
 pub(crate) type WriteBody = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;
 
@@ -421,7 +440,7 @@ where
 {
     type Item = Result<Chunk, BodyError>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
         poll_filled(cx, |cx| {
             let next = inner.as_mut().poll_next(cx);

@@ -4,7 +4,7 @@ use crate::{
     core::Core,
     error::BodyError,
     features::TrailersForm,
-    response::ChunkStream,
+    response::{ChunkStream, poll_chunk},
     stream::{Chunk, Content},
     tower::site::Inflow,
 };
@@ -13,7 +13,6 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use std::{
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -82,14 +81,10 @@ impl ResponseBody {
         core.handle().catch_up();
         let polled = loop {
             Inflow::poll(inflow, cx);
-            let polled = catch_unwind(AssertUnwindSafe(|| chunks.as_mut().poll_next(cx)));
+            let polled = poll_chunk(chunks, core, cx);
             // What the stream has taken makes room, and what it waits for may be there already.
             Inflow::poll(inflow, cx);
             core.handle().nudge();
-            let Ok(polled) = polled else {
-                core.shared.counters.handler_panics.up();
-                break Poll::Ready(Some(Err(BodyError::Disconnected)));
-            };
             let next = match polled {
                 Poll::Pending => break Poll::Pending,
                 Poll::Ready(next) => next.transpose(),

@@ -1,7 +1,11 @@
 //! Bodies of responses that tasks make, on their way to the driver.
 
 use crate::{
-    conn::http2::pieces::Pieces, core::Core, error::BodyError, features::TrailersForm, response::ChunkStream,
+    conn::http2::pieces::Pieces,
+    core::Core,
+    error::BodyError,
+    features::TrailersForm,
+    response::{ChunkStream, poll_chunk},
     stream::Content,
 };
 use http::HeaderMap;
@@ -9,7 +13,6 @@ use ringgate_runtime::buffer::SendBuf;
 use std::{
     cell::RefCell,
     future::poll_fn,
-    panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     task::{Context, Poll, Waker},
 };
@@ -147,13 +150,7 @@ pub(crate) async fn pump(core: Core, mut chunks: ChunkStream, outbound: Rc<Outbo
             if outbound.poll_room(capacity, cx).is_pending() {
                 return Poll::Pending;
             }
-            match catch_unwind(AssertUnwindSafe(|| chunks.as_mut().poll_next(cx))) {
-                Ok(next) => next,
-                Err(_) => {
-                    core.shared.counters.handler_panics.up();
-                    Poll::Ready(Some(Err(BodyError::Malformed)))
-                }
-            }
+            poll_chunk(&mut chunks, &core, cx)
         });
         let next = next.await;
         let mut state = outbound.inner.borrow_mut();
