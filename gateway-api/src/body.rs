@@ -1,6 +1,9 @@
 //! The body of a request: leases that come through a bounded queue, with the backpressure of the socket behind it.
 
-use crate::{error::BodyError, pipe::Pipe};
+use crate::{
+    error::BodyError,
+    pipe::{GATHERED_BYTES_MAX, Pipe},
+};
 use bytes::Bytes;
 use futures_core::Stream;
 use http::HeaderMap;
@@ -142,10 +145,7 @@ pub(crate) struct Inbound {
 
 /// A piece up to this size is copied to those that wait before it: a peer that sends single bytes would otherwise make
 /// each hold a place in the queue, and the whole buffer it came in.
-const SMALL_BYTES_MAX: usize = 512;
-
-/// Small pieces are gathered up to this size.
-const GATHERED_BYTES_MAX: usize = 4096;
+pub(crate) const SMALL_BYTES_MAX: usize = 512;
 
 /// What waits for the reader.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// Copied pieces are gathered up to this size.
-const GATHERED_BYTES_MAX: usize = 4096;
+/// Small pieces are gathered up to this size.
+pub(crate) const GATHERED_BYTES_MAX: usize = 4096;
 
 #[derive(Debug, Default)]
 struct State {

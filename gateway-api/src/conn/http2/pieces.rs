@@ -1,16 +1,9 @@
 //! Bodies of responses that wait for their windows: pieces, cut as the machine grants them.
 
-use crate::config::COPIED_BYTES_MAX;
+use crate::{body::SMALL_BYTES_MAX, config::COPIED_BYTES_MAX, pipe::GATHERED_BYTES_MAX};
 use bytes::{Bytes, BytesMut};
 use ringgate_runtime::buffer::{Lease, Piece, SendBuf};
 use std::collections::VecDeque;
-
-/// A piece up to this size is copied to those that wait before it: an echo of single bytes would otherwise keep for each
-/// a place in the queue and the whole buffer it came in.
-const SMALL_BYTES_MAX: usize = 512;
-
-/// Small pieces are gathered up to this size.
-const GATHERED_BYTES_MAX: usize = 4096;
 
 /// Body bytes in their order, not yet granted.
 #[derive(Debug, Default)]
