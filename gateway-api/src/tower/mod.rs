@@ -11,6 +11,7 @@
 //! The examples `with_axum` and `under_hyper` show both in full.
 
 mod drive;
+mod inflow;
 mod origin;
 mod request_body;
 mod response_body;

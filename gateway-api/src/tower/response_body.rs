@@ -6,7 +6,7 @@ use crate::{
     features::TrailersForm,
     response::{ChunkStream, poll_chunk},
     stream::{Chunk, Content},
-    tower::site::Inflow,
+    tower::inflow::Inflow,
 };
 use bytes::Bytes;
 use http::HeaderMap;
