@@ -3,8 +3,8 @@
 use crate::http2::connection::{Connection, Event, Step};
 use crate::http2::error::{ConnectionError, Fault};
 use crate::http2::frame::{
-    FrameHeader, HEADER_BYTES, PAYLOAD_BYTES, continuation, data, goaway, headers, ping, priority, priority_update,
-    push_promise, rst_stream, settings, window_update,
+    FrameHeader, HEADER_BYTES, PAYLOAD_BYTES, continuation, data, flag, goaway, headers, ping, priority,
+    priority_update, push_promise, rst_stream, settings, window_update,
 };
 use crate::http2::reason::Reason;
 use crate::http2::request::HeadPool;
@@ -204,9 +204,7 @@ impl Connection {
 
     fn check_other_header(&mut self, header: FrameHeader) -> Result<u32, ConnectionError> {
         let FrameHeader { length, kind, flags: _, stream } = header;
-        if !self.first_settings_seen
-            && (kind != settings::KIND || header.has(crate::http2::frame::flag::ACK) || !stream.is_connection())
-        {
+        if !self.first_settings_seen && (kind != settings::KIND || header.has(flag::ACK) || !stream.is_connection()) {
             return Err(connection_error(Reason::PROTOCOL_ERROR, Fault::Preface));
         }
         // Type → (on stream 0?, lengths, bytes wanted)
@@ -233,7 +231,7 @@ impl Connection {
         }
         let entries_max = self.limits.settings_entries_max as usize * settings::ENTRY_BYTES;
         if kind == settings::KIND {
-            let ack = header.has(crate::http2::frame::flag::ACK);
+            let ack = header.has(flag::ACK);
             if !(length as usize).is_multiple_of(settings::ENTRY_BYTES) || (ack && length != 0) {
                 return Err(connection_error(Reason::FRAME_SIZE_ERROR, Fault::FrameSize));
             }

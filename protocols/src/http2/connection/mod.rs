@@ -7,6 +7,7 @@ mod headers;
 mod input;
 mod output;
 mod pace;
+mod time;
 
 pub use data::Grant;
 pub use output::Promise;
