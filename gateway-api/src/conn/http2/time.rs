@@ -57,32 +57,36 @@ impl Driver {
                 counters.timeouts_idle.up();
                 self.machine.drain(milliseconds(now));
             }
-            if wire.stream.is_sending() {
-                // For as long as a send may stand by its length, peers lack its bytes, and not the will to take more.
-                let grace = Duration::from_millis(wire.core().shared.config.timeouts.progress_grace_ms);
-                let slowest =
-                    Instant::from_nanos((self.send_deadline.as_nanos()).saturating_sub(grace.as_nanos() as u64));
-                self.machine.excuse_waits(milliseconds(self.send_begun), milliseconds(now.min(slowest)));
-            }
-            loop {
-                match self.machine.handle_timeout(milliseconds(now)) {
-                    Ok(Some(event)) => {
-                        wire.core().shared.counters.timeouts_send.up();
-                        self.event(&wire.link, event);
-                    }
-                    Ok(None) => break,
-                    Err(_) => {
-                        wire.core().shared.counters.timeouts_header.up();
-                        break;
-                    }
-                }
-            }
+            self.expire(wire, now);
             if self.send(wire, cx).is_err() {
                 return Poll::Ready(Next::Gone);
             }
             if self.machine.is_finished() {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
+            }
+        }
+    }
+
+    /// Lets the machine judge who is late.
+    fn expire<S: ByteStream>(&mut self, wire: &Wire<S>, now: Instant) {
+        if wire.stream.is_sending() {
+            // For as long as a send may stand by its length, peers lack its bytes, and not the will to take more.
+            let grace = Duration::from_millis(wire.core().shared.config.timeouts.progress_grace_ms);
+            let slowest = Instant::from_nanos((self.send_deadline.as_nanos()).saturating_sub(grace.as_nanos() as u64));
+            self.machine.excuse_waits(milliseconds(self.send_begun), milliseconds(now.min(slowest)));
+        }
+        loop {
+            match self.machine.handle_timeout(milliseconds(now)) {
+                Ok(Some(event)) => {
+                    wire.core().shared.counters.timeouts_send.up();
+                    self.event(&wire.link, event);
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    wire.core().shared.counters.timeouts_header.up();
+                    break;
+                }
             }
         }
     }
