@@ -22,7 +22,7 @@ use crate::{
     conn::{
         http2::{receive::Received, stream::Live, wakers::StreamWakers},
         next::{Next, Upgraded},
-        wire::Wire,
+        wire::{Gone, Wire},
     },
     core::Core,
     dispatch::Table,
@@ -38,7 +38,7 @@ use smallvec::SmallVec;
 use std::{
     future::poll_fn,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 /// Makes a table of streams long enough for `slot`. It grows by little at a time: a connection with many streams is where
@@ -187,7 +187,9 @@ impl Driver {
         if self.buf.is_empty() {
             wire.core().handle().recycle_send_buf(std::mem::take(&mut self.buf));
         }
-        self.poll_time(wire, cx)
+        let Gone = ready!(self.poll_time(wire, cx));
+        self.cancel_all(wire.core());
+        Poll::Ready(Next::Gone)
     }
 
     fn live(&mut self, key: StreamKey) -> Option<&mut Live> {

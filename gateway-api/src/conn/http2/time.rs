@@ -2,8 +2,7 @@
 
 use crate::conn::{
     http2::{Driver, milliseconds, wakers::StreamWakers},
-    next::Next,
-    wire::Wire,
+    wire::{Gone, Wire},
 };
 use ringgate_runtime::{net::ByteStream, time::Instant};
 use std::{
@@ -15,8 +14,9 @@ use std::{
 const IDLE_SLOTS_MAX: usize = 8;
 
 impl Driver {
-    /// Waits for the first of the machine's deadlines, the idle time, and the end of a send.
-    pub(super) fn poll_time<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Poll<Next> {
+    /// Waits for the first of the machine's deadlines, the idle time, and the end of a send. Ready when the peer takes
+    /// nothing any more.
+    pub(super) fn poll_time<S: ByteStream>(&mut self, wire: &mut Wire<S>, cx: &mut Context<'_>) -> Poll<Gone> {
         let now = wire.now();
         if self.live > 0 || self.machine.streams_live() > 0 {
             self.idle_since = now;
@@ -45,8 +45,7 @@ impl Driver {
             let counters = &wire.core().shared.counters;
             if send == Some(first) {
                 counters.timeouts_send.up();
-                self.cancel_all(wire.core());
-                return Poll::Ready(Next::Gone);
+                return Poll::Ready(Gone);
             }
             if self.body_deadline == Some(first) {
                 self.end_slow_bodies(&wire.link, now);
@@ -58,8 +57,8 @@ impl Driver {
                 self.machine.drain(milliseconds(now));
             }
             self.expire(wire, now);
-            if self.send(wire, cx).is_err() {
-                return Poll::Ready(Next::Gone);
+            if let Err(gone) = self.send(wire, cx) {
+                return Poll::Ready(gone);
             }
             if self.machine.is_finished() {
                 cx.waker().wake_by_ref();
