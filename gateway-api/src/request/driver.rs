@@ -62,7 +62,7 @@ impl Request {
     }
 
     /// Makes it a request of this connection.
-    #[inline]
+    #[inline(always)] // Left to the compiler it depends on which functions stand near its callers.
     pub(crate) fn attach(&mut self, link: &Rc<Link>, features: Features, deadline: Option<Instant>) {
         self.body = Body::default();
         if let Some(inner) = self.inner.unique() {
