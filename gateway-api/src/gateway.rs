@@ -155,7 +155,8 @@ impl Gateway {
         self
     }
 
-    /// Chooses the cores. Without it: one executor per usable core.
+    /// Chooses the cores. Without it: [`Placement::Auto`], one pinned executor for each physical core that the process may use,
+    /// or as many unpinned ones as a CPU quota pays for.
     ///
     /// ```
     /// use ringgate::{App, DriverChoice, Gateway, Placement, Request};
@@ -183,7 +184,8 @@ impl Gateway {
         self
     }
 
-    /// Sets up the executors in every detail but the core's number.
+    /// Sets up the executors in every detail but the core's number. The driver is one of them: call [`Gateway::driver`]
+    /// behind this.
     #[must_use]
     pub fn executor(mut self, config: ExecutorConfig) -> Self {
         self.executor = config;
