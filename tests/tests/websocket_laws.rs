@@ -438,7 +438,7 @@ fn ends_can_be_looked_at_again() {
 fn an_end_that_panics_costs_nobody_else_anything() {
     on_every_driver(app, |server| {
         for (protocol, mut client) in server.websockets("/ends-spitefully") {
-            let mut other = server.websocket(protocol, "/impatient", "");
+            let mut other = server.websocket(protocol, "/ponders", "");
             client.wire.say(&text("go on"));
             let (first, payload) = client.frame();
             assert_eq!((first, payload), (0x88, 1011_u16.to_be_bytes().to_vec()), "{protocol}");
