@@ -271,6 +271,14 @@
 //! With the feature `tower` a service of that family, an axum `Router` say, mounts below any path
 //! (`App::mount_service`), and a [`Site`] is itself such a service, so that an application also runs under hyper, on a
 //! loop that is not ours (`Site::drive`). Module `tower` says what crosses that bridge and what does not.
+//!
+//! # Features of the crate
+//! | feature | is on | what it brings |
+//! |---|---|---|
+//! | `json` | yes | `helpers::json`: bodies and answers of serde types |
+//! | `form` | yes | `helpers::form`: queries and forms into serde types |
+//! | `cookie` | yes | `helpers::cookie`: the `Cookie` and `Set-Cookie` fields |
+//! | `tower` | no | the bridge above |
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
