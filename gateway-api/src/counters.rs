@@ -107,8 +107,8 @@ struct CoreEntry {
 }
 
 /// The counters of all cores of a gateway, to be read from any thread, also while it drains and after its end. Reading
-/// holds nobody up. What each counter means stands beside it on the page of [`Metrics::render`]. The executors count too, by
-/// the names of [`Counters::snapshot`](ringgate_runtime::executor::Counters::snapshot).
+/// holds nobody up. What each counter means stands beside it on the page of [`Metrics::render`]. The executors count too:
+/// what, says [`Counters::snapshot`](ringgate_runtime::executor::Counters::snapshot).
 ///
 /// ```
 /// use ringgate::{App, Core, Gateway, Request};

@@ -503,7 +503,9 @@ impl RunningGateway {
         report
     }
 
-    /// Stops accepting, lets running exchanges finish, cuts what is left after `deadline`, and says what that was.
+    /// Stops accepting, closes idle connections, lets running exchanges finish (with `connection: close`, or behind a GOAWAY),
+    /// closes WebSockets with 1001, cuts what is left after `deadline`, and says what that was. Threads of blocking handlers
+    /// are waited for as long too, and cannot be cut: one that is still at it goes on for nobody.
     /// The files of Unix sockets that the gateway has bound go first, unless others have taken their places: a successor
     /// can bind there while this one drains.
     ///
