@@ -37,7 +37,7 @@ pub struct Limits {
     /// read meanwhile (on HTTP/2 `output_bytes_max` of `http2` says when). 256 KiB, half of h2o's.
     pub output_bytes_max: usize,
     /// Connections of one core; beyond it new ones are closed at once, and counted as `connections_refused`. 100,000 idle ones
-    /// hold about 50 MiB.
+    /// hold about 50 MiB. ([`Site::serve`](crate::Site::serve) leaves the counting to its caller.)
     pub connections_max: usize,
     /// Bytes of memory that the process may hold; beyond it new requests are answered 503 with `Retry-After`, their
     /// connections end, HTTP/2 connections get a GOAWAY, and what runs goes on, until it is a sixteenth less. Pages of
@@ -79,7 +79,7 @@ pub struct Timeouts {
     /// without a word where nothing has come at all. Counted as `timeouts_header`. 10 s is h2o's.
     pub header_timeout_ms: u64,
     /// A head that has begun may stand this long before its rate is judged by `progress_bytes_per_s_min`; then 408 before
-    /// `header_timeout_ms` is over. 2 s: a head is a few packets.
+    /// `header_timeout_ms` is over. 2 s: a head is a few packets.
     pub header_grace_ms: u64,
     /// A connection lives this long between the end of a response and the next request; then it is closed, on HTTP/2 with a
     /// GOAWAY. Counted as `timeouts_idle`. 75 s is nginx's. (WebSockets have their own:
@@ -98,10 +98,10 @@ pub struct Timeouts {
     /// response may take then, and a WebSocket live, is not its business.
     pub request_timeout_ms: u64,
     /// After the last response: how long the peer's remaining bytes are read and thrown away before the socket
-    /// closes, so that no reset destroys the response (RFC 9112 section 9.6). 2 s, a few round trips. During a drain who is
-    /// silent for 250 ms is not waited for any longer.
+    /// closes, so that no reset destroys the response (RFC 9112 section 9.6); eight times `drain_bytes_max` of them at most.
+    /// 2 s, a few round trips. During a drain who is silent for 250 ms is not waited for any longer.
     pub linger_timeout_ms: u64,
-    /// How long `Gateway::run` lets running exchanges go on after a signal. 30 s, what supervisors wait before they
+    /// How long `Gateway::run` and `RunningGateway::wait` let running exchanges go on after a signal. 30 s, what supervisors wait before they
     /// kill.
     pub drain_timeout_ms: u64,
 }

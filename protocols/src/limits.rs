@@ -99,13 +99,13 @@ pub struct Http2Limits {
     /// `first_settings_timeout_ms`. Whoever is late gets a GOAWAY.
     pub header_timeout_ms: u32,
     /// A header block that is not complete after this, in ms, has to keep to `header_bytes_per_s_min`. 2 s: a head is a few
-    /// packets.
+    /// packets.
     pub header_grace_ms: u32,
     /// The least rate at which a header block may arrive, averaged from its beginning behind the grace; Apache's value.
     pub header_bytes_per_s_min: u32,
     /// How long the drain waits for the PING's answer before the last GOAWAY, in ms.
     pub drain_ping_timeout_ms: u32,
-    /// A response that waits on the peer's windows for so long is reset with CANCEL, in ms (F-05, F-16), if they take nothing
+    /// A response that waits on the peer's windows for so long is reset with CANCEL, in ms, if they take nothing
     /// of it. What they take gives time back at `progress_bytes_per_s_min`, to three times as much at most. 30 s: longer
     /// than the grace on HTTP/1, since a window is shut by whoever pauses behind the peer, and not only by a slow line.
     pub stall_timeout_ms: u32,
