@@ -33,8 +33,8 @@ pub struct Limits {
     /// the faster side waits. A [`BodySender`](crate::BodySender) holds 64 KiB of its own, whatever is set here. 64 KiB keep
     /// one connection of a fast network busy.
     pub body_buffer_bytes_max: usize,
-    /// Bytes of responses that leave one connection in one send; what is beyond it waits, and on HTTP/1 no further request is
-    /// read meanwhile (on HTTP/2 `output_bytes_max` of `http2` says when). 256 KiB, half of h2o's.
+    /// Bytes of responses that may wait for one connection, as one send; beyond it the rest is not made yet, and on HTTP/1 no
+    /// further request is read (on HTTP/2 `output_bytes_max` of `http2` says when). 256 KiB, half of h2o's.
     pub output_bytes_max: usize,
     /// Connections of one core; beyond it new ones are closed at once, and counted as `connections_refused`. 100,000 idle ones
     /// hold about 50 MiB. ([`Site::serve`](crate::Site::serve) leaves the counting to its caller.)
