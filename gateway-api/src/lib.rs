@@ -200,7 +200,7 @@
 //!         HintsForm::LinkField | HintsForm::Dropped => format!("{} cannot do better\n", request.protocol()),
 //!     }
 //! }
-//! // A promise where the client still takes one, an early hint to fetch it where not.
+//! // A promise where limits and client allow one, an early hint to fetch it where not.
 //! fn album(request: &Request) -> String {
 //!     format!("{:?}\n", request.push("/cover.jpg"))
 //! }
@@ -220,12 +220,16 @@
 //! - Blocking handlers beyond what the crew can take are answered 503 with `Retry-After`.
 //! - A process that holds more memory than `Limits::process_bytes_max` refuses what is new, with 503 and GOAWAY, before
 //!   its cgroup or the machine ends it; what runs goes on.
+//!
+//! # Operation
 //! - Everything has a bound and a time: [`Limits`], [`Timeouts`] and
 //!   [`WebSocketLimits`](websocket::WebSocketLimits), each with its reason, and with what follows when it is reached.
 //! - [`RunningGateway::stop`] drains, and so does [`Gateway::run`] at SIGINT or SIGTERM: idle connections end, running
 //!   exchanges finish, WebSockets are closed with 1001, the report says what was cut.
 //! - All of it is counted: [`Metrics`], as `request.core().metrics()` or [`RunningGateway::metrics`]. A handler that holds its
 //!   core for too long is named by its route ([`Metrics::recent_stalls`]).
+//! - [`Gateway::behind`] reads the PROXY header of load balancers in front of it; [`Gateway::listen_bound`] takes over a
+//!   socket from a supervisor; [`RunningGateway::driver_reports`] says what it runs on, and why.
 //!
 //! # Embedding
 //! [`Gateway::start`] runs on threads of its own and answers a [`RunningGateway`]:
@@ -239,8 +243,6 @@
 //! assert_eq!(report.cut, 0);
 //! # Ok::<(), std::io::Error>(())
 //! ```
-//! [`Gateway::behind`] reads the PROXY header of load balancers in front of it.
-//!
 //! A [`Site`] runs on an executor that you drive, one turn at a time, from a loop of your own:
 //! ```
 //! use ringgate::{App, Config, Request, Site, runtime::executor::{Executor, ExecutorConfig}};
