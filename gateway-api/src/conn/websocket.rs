@@ -206,7 +206,8 @@ impl Driver {
                 })
         {
             self.conversation = None;
-            if outcome {
+            // That the peer has closed meanwhile may be all that it failed of.
+            if outcome && self.socket.is_open() {
                 let _ = self.socket.close(Some(CloseCode::INTERNAL), "");
             }
         }

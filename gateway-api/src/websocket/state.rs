@@ -374,9 +374,9 @@ impl State {
         self.is_replying && self.machine.is_close_next(self.input.bytes())
     }
 
-    /// Until when it waits, if it does.
+    /// Until when it waits for that, if it does, and not for somebody to take what is before it.
     pub(crate) fn reply_due_ms(&self) -> Option<u64> {
-        self.holds_close().then(|| self.machine.heard_ms() + REPLY_MS_MAX)
+        (self.ready.is_none() && self.holds_close()).then(|| self.machine.heard_ms() + REPLY_MS_MAX)
     }
 
     /// There has been time enough to reply: what waits for that goes on.

@@ -185,6 +185,8 @@ impl Connection {
             length = 2 + reason.len();
             body[2..length].copy_from_slice(reason.as_bytes());
         }
+        // Nothing is said behind a Close.
+        self.write_pong(out);
         self.write_control(out, Opcode::Close, &body[..length]);
         self.waiting_since_ms = now_ms;
         self.turn(Occurrence::SendClose);
