@@ -209,10 +209,13 @@ fn floods_blocking(mut socket: blocking::WebSocket) -> Result<(), SocketError> {
 }
 
 fn app(_: &Core) -> App {
+    let hasty = WebSocketLimits { close_timeout_ms: 0, ..WebSocketLimits::default() };
     let idle = WebSocketLimits { idle_timeout_ms: 500, ..WebSocketLimits::default() };
     App::new()
         .route("/obeys", obeys)
         .route("/ticks", ticks)
+        .route("/hasty", get(websocket(obeys_in_a_task).limits(hasty.clone())))
+        .route("/hasty-blocking", get(websocket(obeys_blocking).limits(hasty)))
         .route("/floods", floods)
         .route("/floods-oldest", get(websocket(floods).queue(200_000, QueuePolicy::DropOldest)))
         .route("/floods-close", get(websocket(floods).queue(200_000, QueuePolicy::Close)))
@@ -227,7 +230,7 @@ fn app(_: &Core) -> App {
         .route("/thread", obeys_in_a_thread)
 }
 
-const ASYNC: [&str; 4] = ["/obeys", "/deflated", "/task", "/pieces"];
+const ASYNC: [&str; 5] = ["/obeys", "/deflated", "/task", "/pieces", "/hasty"];
 
 /// What a client has heard at the end.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -273,16 +276,26 @@ impl Dice {
     }
 }
 
+/// Compressed, after a fashion: a block that is stored (RFC 7692 section 7.2.3.3).
+fn stored(bytes: &[u8]) -> Vec<u8> {
+    let length = bytes.len() as u16;
+    [&[0], &length.to_le_bytes()[..], &(!length).to_le_bytes(), bytes, &[0]].concat()
+}
+
 /// A conversation by seed. Everything that the handler answers in time has its answer ahead of the Close, once.
 fn converses(server: &Server, protocol: &str, path: &str, dice: &mut Dice, think_max: u64) {
-    let mut client = server.websocket(protocol, path, "");
-    let (mut bytes, mut expected, mut pings) = (Vec::new(), Vec::new(), 0);
+    let is_deflated = path == "/deflated";
+    let fields = if is_deflated { "sec-websocket-extensions: permessage-deflate\r\n" } else { "" };
+    let mut client = server.websocket(protocol, path, fields);
+    let (mut bytes, mut expected, mut pings, mut thinks) = (Vec::new(), Vec::new(), 0, 0);
     // Behind the first that takes too long for a Close to wait for, or with which the handler itself closes.
     let (mut is_bound, mut is_closed, mut may_close) = (true, false, false);
     for number in 0..dice.roll(12) as usize {
         let think = if dice.one_in(3) { dice.roll(think_max) } else { dice.roll(4) };
         let (replies, manner) = (dice.roll(4) as usize, ['-', '-', 'f', 's', 'c'][dice.roll(5) as usize]);
-        let manner = if manner == 'c' && !dice.one_in(4) { '-' } else { manner };
+        // What is sent in parts is compressed where that is agreed on, and this client cannot read it.
+        let is_plain = (manner == 'c' && !dice.one_in(4)) || (manner == 'f' && is_deflated);
+        let manner = if is_plain { '-' } else { manner };
         is_bound &= think < 900;
         if is_bound && !is_closed {
             expected.extend((0..replies).map(|part| format!("{number}.{part}")));
@@ -297,7 +310,10 @@ fn converses(server: &Server, protocol: &str, path: &str, dice: &mut Dice, think
                 bytes.extend(frame(0x89, b"?"));
             }
         };
-        if dice.one_in(3) {
+        thinks += think;
+        if is_deflated && dice.one_in(2) {
+            bytes.extend(frame(0xc1, &stored(order.as_bytes())));
+        } else if dice.one_in(3) {
             bytes.extend(frame(0x01, &order.as_bytes()[..cut]));
             ping(&mut bytes, dice);
             bytes.extend(frame(0x80, &order.as_bytes()[cut..]));
@@ -331,7 +347,10 @@ fn converses(server: &Server, protocol: &str, path: &str, dice: &mut Dice, think
     }
     let begun = server.now_ms();
     let heard = hear(&mut client);
-    let about = format!("{path} over {protocol}, {} ms: {heard:?}", server.now_ms() - begun);
+    let took = server.now_ms() - begun;
+    let about = format!("{path} over {protocol}, {took} ms: {heard:?}");
+    // Nobody is asleep until the time for a reply is over.
+    assert!(took < thinks + 900 || !is_bound, "{about} and thought about for {thinks} ms");
     if is_bound || is_closed {
         assert_eq!(heard.words, expected, "{about}");
     } else {
@@ -378,7 +397,7 @@ fn conversations_of_threads_that_end_in_a_close() {
         let seed = if let Ground::Sim(seed) = server.ground() { seed } else { 1_000 };
         let mut dice = Dice(seed);
         for _ in 0..4 {
-            for path in ["/blocking", "/thread"] {
+            for path in ["/blocking", "/thread", "/hasty-blocking"] {
                 if server.is_sim() && path == "/thread" {
                     // No simulation waits for threads of the handler's own.
                     continue;
