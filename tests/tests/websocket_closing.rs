@@ -10,8 +10,11 @@ use ringgate::{
     },
 };
 use ringgate_tests::{
-    gateway::{Client, Ground, Server, Wire, drivers, in_every_world, on_every_driver, on_every_kernel_driver, seeds},
-    websocket::{PROTOCOLS, SocketClient, close, frame, text},
+    gateway::{
+        Client, Ground, Server, Wire, drivers, http2::code, in_every_world, on_every_driver, on_every_kernel_driver,
+        seeds,
+    },
+    websocket::{PROTOCOLS, SocketClient, close, extended_connect, frame, text},
 };
 use std::{
     future::{Future, poll_fn},
@@ -502,9 +505,37 @@ fn a_peer_that_does_not_wait_for_the_answer() {
                 server.pass(50);
                 drop(client);
             }
+            // The connection stays, the stream does not.
+            let mut http2 = server.connect_http2();
+            let id = http2.open_fields(&extended_connect(path), false);
+            http2.send(id, &[text("0 300 3 -"), close(4000)].concat(), false);
+            http2.round_trip();
+            server.pass(50);
+            http2.reset(id, code::CANCEL);
             server.await_count("websockets_open", 0);
+            assert_eq!(http2.get("/").status, 404, "{path}");
         }
         server.assert_at_rest();
+    });
+}
+
+/// A Close that breaks the rules is a fault, when its turn has come.
+#[test]
+fn a_wrong_close_waits_like_a_right_one() {
+    on_every_driver(app, |server| {
+        for path in ["/obeys", "/task", "/blocking"] {
+            for (wrong, code) in
+                [(frame(0x88, b"\x03"), 1002), (b"\x88\x02\x03\xe8".to_vec(), 1002), (close(1005), 1002)]
+            {
+                for (protocol, mut client) in server.websockets(path) {
+                    client.wire.say(&[text("0 20 2 -"), frame(0x89, b"?"), wrong.clone()].concat());
+                    let heard = hear(&mut client);
+                    let words = vec!["0.0".to_owned(), "0.1".to_owned()];
+                    assert_eq!(heard, Heard { words, pongs: 1, code: Some(code) }, "{path} over {protocol}");
+                }
+            }
+        }
+        assert_eq!(server.count("websocket_faults"), 18);
     });
 }
 
