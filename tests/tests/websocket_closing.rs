@@ -20,6 +20,7 @@ use std::{
     future::{Future, poll_fn},
     io::Write as _,
     pin::{Pin, pin},
+    sync::Mutex,
     task::Poll,
     thread,
     time::Duration,
@@ -211,12 +212,30 @@ fn floods_blocking(mut socket: blocking::WebSocket) -> Result<(), SocketError> {
     Ok(())
 }
 
+/// Looks late, and says what it has seen.
+fn looks_late(mut socket: blocking::WebSocket) {
+    thread::sleep(Duration::from_millis(300));
+    while let Some(Ok(message)) = socket.recv() {
+        LATE.lock().unwrap().push(message.as_bytes().len().to_string());
+        thread::sleep(Duration::from_millis(1_300));
+    }
+    LATE.lock().unwrap().push(format!(
+        "{:?} {:?}",
+        socket.close_frame().and_then(|close| close.code),
+        socket.send("?")
+    ));
+}
+
+static LATE: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
 fn app(_: &Core) -> App {
+    let quick = WebSocketLimits { close_timeout_ms: 100, ..WebSocketLimits::default() };
     let hasty = WebSocketLimits { close_timeout_ms: 0, ..WebSocketLimits::default() };
     let idle = WebSocketLimits { idle_timeout_ms: 500, ..WebSocketLimits::default() };
     App::new()
         .route("/obeys", obeys)
         .route("/ticks", ticks)
+        .route("/looks-late", get(websocket(looks_late).limits(quick)))
         .route("/hasty", get(websocket(obeys_in_a_task).limits(hasty.clone())))
         .route("/hasty-blocking", get(websocket(obeys_blocking).limits(hasty)))
         .route("/floods", floods)
@@ -582,5 +601,25 @@ fn a_task_that_takes_its_time_holds_its_peer_back() {
             said += client.wire.write(&orders).unwrap_or(0);
         }
         assert!(said < 16 << 20, "{said} bytes were taken by a task that has looked at 3,000 messages");
+    });
+}
+
+/// A thread that is busy until long after the peer's Close was answered still learns that there was one.
+#[test]
+fn a_thread_that_looks_late_sees_the_close() {
+    on_every_kernel_driver(app, |server| {
+        let large = " ".repeat(70_000);
+        for (words, seen) in [
+            (vec![], "Some(CloseCode(4000)) Err(Closed)"),
+            (vec!["1", &large], "1,70000,Some(CloseCode(4000)) Err(Closed)"),
+        ] {
+            for (protocol, mut client) in server.websockets("/looks-late") {
+                let words = words.iter().flat_map(|word| text(word)).collect();
+                client.wire.say(&[words, close(4000)].concat());
+                assert_eq!(hear(&mut client).code, Some(4000), "{protocol}");
+                server.until("the end", || LATE.lock().unwrap().last().is_some_and(|line| line.contains(' ')));
+                assert_eq!(LATE.lock().unwrap().drain(..).collect::<Vec<_>>().join(","), seen, "{protocol}");
+            }
+        }
     });
 }

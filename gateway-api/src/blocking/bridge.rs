@@ -74,6 +74,19 @@ struct Bridge {
     _number: SocketNumber,
 }
 
+impl Drop for Bridge {
+    /// A thread that is still busy with something else learns, when it looks, that the peer has closed.
+    fn drop(&mut self) {
+        let is_left = self.socket.shared().state.borrow().ready.is_some();
+        if let Some(close) = self.socket.close_frame().filter(|_| !is_left) {
+            let mut state = self.hold.0.lock();
+            state.close = Some(close);
+            state.inbound_end.get_or_insert(None);
+            state.end_outbound(SocketError::Closed);
+        }
+    }
+}
+
 impl Future for Bridge {
     type Output = Result<(), ()>;
 
