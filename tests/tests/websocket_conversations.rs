@@ -1,13 +1,13 @@
 //! Random conversations that end in a Close of the peer's: by seed, in the simulated world, and on the kernel's drivers.
 
 use ringgate::{
-    App, Core, get,
+    App, Config, Core, get,
     websocket::{DeflateConfig, WebSocketLimits, websocket},
 };
 use ringgate_tests::{
-    gateway::{Ground, Server, in_every_world, on_every_driver},
+    gateway::{Client, Ground, Server, in_every_world, on_every_driver, seeds},
     obedient::{obeys, obeys_blocking, obeys_by_pieces, obeys_in_a_task, obeys_in_a_thread},
-    websocket::{PROTOCOLS, close, frame, hear, text},
+    websocket::{PROTOCOLS, SocketClient, Tunnel, close, frame, hear, text},
 };
 
 fn app(_: &Core) -> App {
@@ -47,76 +47,103 @@ fn stored(bytes: &[u8]) -> Vec<u8> {
     [&[0], &length.to_le_bytes()[..], &(!length).to_le_bytes(), bytes, &[0]].concat()
 }
 
+/// What a client says, up to its Close, and what is to be heard of it.
+#[derive(Default)]
+struct Script {
+    bytes: Vec<u8>,
+    code: u16,
+    /// Answers that must come, in their order.
+    expected: Vec<String>,
+    pings: usize,
+    /// Time for thoughts, in ms.
+    thinks: u64,
+    /// There is a thought for which a Close does not wait: what comes behind it may be cut off.
+    is_broken: bool,
+    /// The handler itself closes before that, and perhaps behind it.
+    is_closed: bool,
+    may_close: bool,
+}
+
+impl Script {
+    fn new(dice: &mut Dice, is_deflated: bool, think_max: u64) -> Self {
+        let mut script = Self { code: 4_000 + dice.roll(900) as u16, ..Self::default() };
+        for number in 0..dice.roll(12) as usize {
+            let think = if dice.one_in(3) { dice.roll(think_max) } else { dice.roll(4) };
+            let (replies, manner) = (dice.roll(4) as usize, ['-', '-', 'f', 's', 'c'][dice.roll(5) as usize]);
+            // What is sent in parts is compressed where that is agreed on, and this client cannot read it.
+            let is_plain = (manner == 'c' && !dice.one_in(4)) || (manner == 'f' && is_deflated);
+            let manner = if is_plain { '-' } else { manner };
+            script.thinks += think;
+            script.is_broken |= think >= 900;
+            if !script.is_broken && !script.is_closed {
+                script.expected.extend((0..replies).map(|part| format!("{number}.{part}")));
+                script.is_closed |= manner == 'c';
+            }
+            script.may_close |= manner == 'c';
+            let order = format!("{number} {think} {replies} {manner}");
+            if is_deflated && dice.one_in(2) {
+                script.bytes.extend(frame(0xc1, &stored(order.as_bytes())));
+            } else if dice.one_in(3) {
+                let (head, rest) = order.as_bytes().split_at(dice.roll(order.len() as u64) as usize);
+                script.bytes.extend(frame(0x01, head));
+                script.ping(dice);
+                script.bytes.extend(frame(0x80, rest));
+            } else {
+                script.bytes.extend(text(&order));
+            }
+            script.ping(dice);
+        }
+        if dice.one_in(4) {
+            // Never to be whole.
+            script.bytes.extend(frame(0x01, b"half"));
+        }
+        script.bytes.extend(close(script.code));
+        if dice.one_in(4) {
+            script.bytes.extend([text("behind"), frame(0x89, b"!"), close(1000)].concat());
+        }
+        script
+    }
+
+    fn ping(&mut self, dice: &mut Dice) {
+        if dice.one_in(4) {
+            self.pings += 1;
+            self.bytes.extend(frame(0x89, b"?"));
+        }
+    }
+
+    /// In one, or cut anywhere, and not at once.
+    fn say(&self, server: &Server, client: &mut SocketClient, dice: &mut Dice) {
+        let mut rest = &self.bytes[..];
+        let is_cut = dice.one_in(2);
+        while !rest.is_empty() {
+            let part = if is_cut { 1 + dice.roll(rest.len() as u64) as usize } else { rest.len() };
+            client.wire.say(&rest[..part]);
+            rest = &rest[part..];
+            if is_cut && !rest.is_empty() {
+                server.pass(dice.roll(40));
+            }
+        }
+        if dice.one_in(3) {
+            client.wire.finish();
+        }
+    }
+}
+
 /// A conversation by seed. Everything that the handler answers in time has its answer ahead of the Close, once.
 fn converses(server: &Server, protocol: &str, path: &str, dice: &mut Dice, think_max: u64) {
     let is_deflated = path == "/deflated";
     let fields = if is_deflated { "sec-websocket-extensions: permessage-deflate\r\n" } else { "" };
     let mut client = server.websocket(protocol, path, fields);
-    let (mut bytes, mut expected, mut pings, mut thinks) = (Vec::new(), Vec::new(), 0, 0);
-    // Behind the first that takes too long for a Close to wait for, or with which the handler itself closes.
-    let (mut is_bound, mut is_closed, mut may_close) = (true, false, false);
-    for number in 0..dice.roll(12) as usize {
-        let think = if dice.one_in(3) { dice.roll(think_max) } else { dice.roll(4) };
-        let (replies, manner) = (dice.roll(4) as usize, ['-', '-', 'f', 's', 'c'][dice.roll(5) as usize]);
-        // What is sent in parts is compressed where that is agreed on, and this client cannot read it.
-        let is_plain = (manner == 'c' && !dice.one_in(4)) || (manner == 'f' && is_deflated);
-        let manner = if is_plain { '-' } else { manner };
-        is_bound &= think < 900;
-        if is_bound && !is_closed {
-            expected.extend((0..replies).map(|part| format!("{number}.{part}")));
-            is_closed |= manner == 'c';
-        }
-        may_close |= manner == 'c';
-        let order = format!("{number} {think} {replies} {manner}");
-        let cut = dice.roll(order.len() as u64) as usize;
-        let mut ping = |bytes: &mut Vec<u8>, dice: &mut Dice| {
-            if dice.one_in(4) {
-                pings += 1;
-                bytes.extend(frame(0x89, b"?"));
-            }
-        };
-        thinks += think;
-        if is_deflated && dice.one_in(2) {
-            bytes.extend(frame(0xc1, &stored(order.as_bytes())));
-        } else if dice.one_in(3) {
-            bytes.extend(frame(0x01, &order.as_bytes()[..cut]));
-            ping(&mut bytes, dice);
-            bytes.extend(frame(0x80, &order.as_bytes()[cut..]));
-        } else {
-            bytes.extend(text(&order));
-        }
-        ping(&mut bytes, dice);
-    }
-    let code = 4_000 + dice.roll(900) as u16;
-    if dice.one_in(4) {
-        // Never to be whole.
-        bytes.extend(frame(0x01, b"half"));
-    }
-    bytes.extend(close(code));
-    if dice.one_in(4) {
-        bytes.extend([text("behind"), frame(0x89, b"!"), close(1000)].concat());
-    }
-    // In one, or cut anywhere, and not at once.
-    let mut rest = &bytes[..];
-    let is_cut = dice.one_in(2);
-    while !rest.is_empty() {
-        let part = if is_cut { 1 + dice.roll(rest.len() as u64) as usize } else { rest.len() };
-        client.wire.say(&rest[..part]);
-        rest = &rest[part..];
-        if is_cut && !rest.is_empty() {
-            server.pass(dice.roll(40));
-        }
-    }
-    if dice.one_in(3) {
-        client.wire.finish();
-    }
+    let script = Script::new(dice, is_deflated, think_max);
+    script.say(server, &mut client, dice);
     let begun = server.now_ms();
     let heard = hear(&mut client);
     let took = server.now_ms() - begun;
     let about = format!("{path} over {protocol}, {took} ms: {heard:?}");
     // Nobody is asleep until the time for a reply is over.
-    assert!(took < thinks + 900 || !is_bound, "{about} and thought about for {thinks} ms");
-    if is_bound || is_closed {
+    assert!(took < script.thinks + 900 || script.is_broken, "{about} and thought about for {} ms", script.thinks);
+    let Script { code, expected, pings, is_broken, is_closed, may_close, .. } = script;
+    if !is_broken || is_closed {
         assert_eq!(heard.words, expected, "{about}");
     } else {
         assert!(heard.words.starts_with(&expected), "{about}, expected {expected:?}");
@@ -125,9 +152,9 @@ fn converses(server: &Server, protocol: &str, path: &str, dice: &mut Dice, think
     if is_closed {
         assert_eq!(heard.code, Some(4999), "{about}");
     } else {
-        assert!(heard.code == Some(code) || (may_close && !is_bound && heard.code == Some(4999)), "{about}: {code}");
+        assert!(heard.code == Some(code) || (may_close && is_broken && heard.code == Some(4999)), "{about}: {code}");
         // While an answer is on its way only the latest ping needs one (RFC 6455 section 5.5.3).
-        let pongs = if is_bound { pings.min(1)..=pings } else { 0..=pings };
+        let pongs = if !is_broken { pings.min(1)..=pings } else { 0..=pings };
         assert!(pongs.contains(&heard.pongs), "{about}: {pings} pings");
     }
 }
@@ -175,4 +202,37 @@ fn conversations_of_threads_that_end_in_a_close() {
         server.await_count("websockets_open", 0);
         assert_eq!((server.count("websocket_faults"), server.count("disconnects")), (0, 0));
     });
+}
+
+/// Clients that leave in the middle, and wires that die: nothing is said behind a Close, and nothing is left.
+#[test]
+fn conversations_that_break_off() {
+    for seed in seeds(3) {
+        eprintln!("seed {seed}");
+        let mut dice = Dice(seed);
+        let server = Server::start_sim(seed, app, Config::default(), |sim| {
+            sim.window_bytes = sim.window_bytes.max(4_096);
+            sim.faults.resets = 10;
+        });
+        for (path, protocol) in ASYNC.into_iter().flat_map(|path| PROTOCOLS.map(|protocol| (path, protocol))) {
+            let Some(mut client) = attempt(&server, protocol, path) else { continue };
+            Script::new(&mut dice, false, 1_600).say(&server, &mut client, &mut dice);
+            if dice.one_in(2) {
+                server.pass(dice.roll(1_200));
+            } else {
+                hear(&mut client);
+            }
+        }
+        server.await_count("websockets_open", 0);
+        server.assert_at_rest();
+    }
+}
+
+/// A socket, unless its connection dies before.
+fn attempt(server: &Server, protocol: &str, path: &str) -> Option<SocketClient> {
+    if protocol == "HTTP/2" {
+        return Tunnel::attempt(server.connect_http2(), path, "").map(|tunnel| Client::new(Box::new(tunnel) as _));
+    }
+    let mut client = server.connect();
+    client.attempt_open(path).then_some(client)
 }
