@@ -99,7 +99,8 @@ impl Script {
         }
         script.bytes.extend(close(script.code));
         if dice.one_in(4) {
-            script.bytes.extend([text("behind"), frame(0x89, b"!"), close(1000)].concat());
+            let behind = text(&"behind".repeat(dice.roll(200) as usize));
+            script.bytes.extend([behind, frame(0x89, b"!"), close(1000)].concat());
         }
         script
     }
