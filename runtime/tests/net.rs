@@ -123,6 +123,31 @@ fn a_large_vectored_send_reaches_a_slow_reader_whole() {
     });
 }
 
+/// More pieces than one system call takes, and so few bytes that the socket is never full: nothing but the driver knows
+/// that there is more.
+#[test]
+fn many_small_pieces_leave_without_a_pause() {
+    on_every_driver(|executor| {
+        let handle = executor.handle();
+        executor.block_on(async {
+            for pieces in [256_u32, 257, 600, 1_300] {
+                let (mut server, mut client) = pair(&handle).await;
+                let mut buf = SendBuf::default();
+                let mut expected = Vec::new();
+                for piece in 0..pieces {
+                    expected.extend_from_slice(&piece.to_le_bytes());
+                    buf.push(Piece::Owned(piece.to_le_bytes().to_vec()));
+                }
+                server.send(buf).await.unwrap();
+                let mut received = vec![0; expected.len()];
+                client.read_exact(&mut received).unwrap();
+                assert!(received == expected, "{pieces} pieces");
+            }
+        });
+        assert_at_rest(executor);
+    });
+}
+
 #[test]
 fn a_reader_that_does_not_read_stops_the_peer_and_loses_nothing() {
     on_every_driver(|executor| {

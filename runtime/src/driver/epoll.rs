@@ -8,7 +8,7 @@
 //!
 //! The sends of a turn leave one after the other before the wait, as a submission of io_uring does: application code and
 //! the kernel's sending path each stay in the processor's cache, and a peer is woken once for what would else be many
-//! wakes. `EPOLLOUT` is asked for only after the socket was full.
+//! wakes. `EPOLLOUT` is asked for only after the socket was full, which a send that takes less than it was offered says.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -261,15 +261,9 @@ impl Epoll {
             self.register_for(sockets, key);
             return false;
         };
-        let outcome = match send_rest(fd.as_fd(), sending) {
-            Ok(sent) => {
-                sending.sent += sent;
-                add(&self.counters.send_bytes, sent as u64);
-                (sending.sent == sending.buf.len()).then_some(Ok(()))
-            }
-            Err(Errno::AGAIN) => None,
-            Err(errno) => Some(Err(errno)),
-        };
+        let before = sending.sent;
+        let outcome = send_rest(fd.as_fd(), sending);
+        add(&self.counters.send_bytes, (sending.sent - before) as u64);
         let is_registered = slot.interest & WRITE != 0;
         let has_woken = outcome.is_some_and(|outcome| sockets.end_send(key, outcome));
         if outcome.is_none() || is_registered {
@@ -312,11 +306,31 @@ fn list_unread(unread: &mut Vec<Key>, slot: &mut Slot, key: Key) {
     }
 }
 
-/// One `send` or `sendmsg` of what is left.
-fn send_rest(fd: BorrowedFd<'_>, sending: &Sending) -> Result<usize, Errno> {
+/// Sends what is left, until the socket is full: only then an event tells of room. `None` if it is.
+fn send_rest(fd: BorrowedFd<'_>, sending: &mut Sending) -> Option<Result<(), Errno>> {
+    loop {
+        match send_pieces(fd, sending) {
+            Ok((sent, offered)) => {
+                sending.sent += sent;
+                if sending.sent == sending.buf.len() {
+                    return Some(Ok(()));
+                }
+                if sent < offered {
+                    return None;
+                }
+            }
+            Err(Errno::AGAIN) => return None,
+            Err(errno) => return Some(Err(errno)),
+        }
+    }
+}
+
+/// One `send` or `sendmsg`: the bytes it took, and those it was offered.
+fn send_pieces(fd: BorrowedFd<'_>, sending: &Sending) -> Result<(usize, usize), Errno> {
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     if let Some(bytes) = sending.buf.single() {
-        return retry_on_intr(|| rustix::net::send(fd, &bytes[sending.sent..], flags));
+        let rest = &bytes[sending.sent..];
+        return retry_on_intr(|| rustix::net::send(fd, rest, flags)).map(|sent| (sent, rest.len()));
     }
     let mut skip = sending.sent;
     let mut pieces = Vec::new();
@@ -327,7 +341,9 @@ fn send_rest(fd: BorrowedFd<'_>, sending: &Sending) -> Result<usize, Errno> {
             pieces.push(io::IoSlice::new(rest));
         }
     }
-    retry_on_intr(|| rustix::net::sendmsg(fd, &pieces, &mut SendAncillaryBuffer::default(), flags))
+    let offered = pieces.iter().map(|piece| piece.len()).sum();
+    let sent = retry_on_intr(|| rustix::net::sendmsg(fd, &pieces, &mut SendAncillaryBuffer::default(), flags))?;
+    Ok((sent, offered))
 }
 
 impl Driver for Epoll {
