@@ -314,7 +314,7 @@ fn application(_: &Core) -> App {
 const USAGE: &str = "\
 Usage: showcase [FLAG VALUE]...
   --listen ADDRESS   where to serve: IP:PORT, [IPv6]:PORT or unix:PATH; may be repeated  [127.0.0.1:8080]
-  --cores LIST       the CPUs to run on: 0,1,2                                           [all that may be used]
+  --cores LIST       the CPUs to run on: 0,1,2                                           [one of each physical core]
   --driver NAME      auto, io_uring or epoll                                             [auto]
   --help             this";
 

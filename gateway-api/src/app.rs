@@ -134,8 +134,9 @@ impl App {
         self
     }
 
-    /// Puts an `async fn(Request, Next) -> impl IntoResponse` around every routed handler. It may wait, before and
-    /// behind; the price is that inline handlers below it are async ones too. Hooks of [`App::wrap`] run outside of it.
+    /// Puts an `async fn(Request, Next) -> impl IntoResponse` around every handler, the fallback's too; where there is none
+    /// (404 and 405 of the gateway's own) it does not run. It may wait, before and behind; the price is that inline handlers
+    /// below it are async ones too. Hooks of [`App::wrap`] run outside of it, and for every response.
     #[must_use]
     pub fn around<F, R>(mut self, function: F) -> Self
     where

@@ -34,11 +34,11 @@ counters! {
     responses_4xx: "counter", "Responses with a 4xx status.";
     responses_5xx: "counter", "Responses with a 5xx status.";
     requests_malformed: "counter", "Requests answered by the protocol machine itself.";
-    handler_panics: "counter", "Handlers that panicked.";
+    handler_panics: "counter", "Panics of handlers, hooks and response bodies.";
     crew_full: "counter", "Requests answered 503 because the blocking crew was full.";
     disconnects: "counter", "Clients that went away before their response was complete.";
-    timeouts_header: "counter", "Connections that did not finish a head in time.";
-    timeouts_idle: "counter", "Keep-alive connections closed after their idle time.";
+    timeouts_header: "counter", "Connections that did not begin, or finish a head, in time.";
+    timeouts_idle: "counter", "Connections closed because no further request came in time.";
     timeouts_body: "counter", "Request bodies that came too slowly.";
     timeouts_send: "counter", "Responses that were taken too slowly.";
     timeouts_handler: "counter", "Handlers that ran beyond the request timeout.";
@@ -107,7 +107,8 @@ struct CoreEntry {
 }
 
 /// The counters of all cores of a gateway, to be read from any thread, also while it drains and after its end. Reading
-/// holds nobody up. What each counter means stands beside it on the page of [`Metrics::render`].
+/// holds nobody up. What each counter means stands beside it on the page of [`Metrics::render`]. The executors count too:
+/// what, says [`Counters::snapshot`](ringgate_runtime::executor::Counters::snapshot).
 ///
 /// ```
 /// use ringgate::{App, Core, Gateway, Request};
@@ -142,7 +143,8 @@ impl Metrics {
         cores.sort_by_key(|entry| entry.core);
     }
 
-    /// (name, sum over all cores) of every counter of the gateway.
+    /// (name, sum over all cores) of every counter of the gateway. The names are those of the page without `ringgate_` and
+    /// `_total`. Counters start at 0 and only grow; gauges (`connections_open`, `websockets_open`) say what is now.
     #[must_use]
     pub fn snapshot(&self) -> Vec<(&'static str, u64)> {
         let cores = self.lock();
@@ -190,7 +192,8 @@ impl Metrics {
         self.lock().iter().flat_map(of_core).collect()
     }
 
-    /// The counters of gateway and runtime, a line per core, in Prometheus' text format.
+    /// The counters of gateway and runtime, a line per core, in Prometheus' text format: `ringgate_NAME_total` for a counter,
+    /// `ringgate_NAME` for a gauge, `ringgate_runtime_NAME` for what the executors count.
     #[must_use]
     pub fn render(&self) -> String {
         let cores = self.lock();
@@ -226,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_names_every_counter_once_and_sums_are_sums() {
+    fn the_page_has_a_line_for_each_counter_of_each_core_and_sums_are_sums() {
         let metrics = Metrics::default();
         for core in [1, 0] {
             let gateway = Arc::new(GatewayCounters::default());
@@ -234,6 +237,22 @@ mod tests {
             let sample = Arc::new(ringgate_runtime::executor::Counters::default());
             metrics.register(core, gateway, sample);
         }
+        let page = metrics.render();
+        let count = |line: &str| page.lines().filter(|known| known.starts_with(line)).count();
+        for (name, _) in metrics.snapshot() {
+            let counted = count(&format!("ringgate_{name}{{")) + count(&format!("ringgate_{name}_total{{"));
+            let counted = (
+                counted,
+                count(&format!("# HELP ringgate_{name} ")) + count(&format!("# HELP ringgate_{name}_total ")),
+            );
+            assert_eq!(counted, (2, 1), "{name}");
+        }
+        for (name, _) in metrics.runtime_snapshot() {
+            assert_eq!(count(&format!("ringgate_runtime_{name}{{")), 2, "{name}");
+        }
+        assert!(
+            page.contains("\nringgate_responses_4xx_total{core=\"0\"} 1\nringgate_responses_4xx_total{core=\"1\"} 1\n")
+        );
         assert_eq!(metrics.get("responses_4xx"), Some(2));
         assert_eq!(metrics.get("responses_2xx"), Some(0));
         assert_eq!(metrics.get("no such"), None);

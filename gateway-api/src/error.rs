@@ -21,13 +21,15 @@ use std::{fmt, io};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum BodyError {
-    /// More bytes than `body_bytes_max`; 413.
+    /// More bytes than `body_bytes_max`, or than [`Body::set_bytes_max`](crate::Body::set_bytes_max) allows; 413.
     TooLarge,
     /// The peer went away before the end.
     Disconnected,
-    /// The peer sent slower than `progress_bytes_per_s_min`; 408.
+    /// The peer sent slower than `progress_bytes_per_s_min`; 408. The gateway has answered so already: an async handler is
+    /// dropped and does not see it, a thread does.
     TooSlow,
-    /// The framing or the content is wrong; 400.
+    /// The framing is wrong; 400, answered by the gateway as above. Over HTTP/2 the stream is reset, which is
+    /// [`BodyError::Disconnected`] here.
     Malformed,
     /// This handler's world does not read bodies, or the body was taken before.
     Taken,

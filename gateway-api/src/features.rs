@@ -60,6 +60,10 @@ impl std::fmt::Display for Protocol {
 /// | `streaming` | the response still streams, the end of the connection ends it |
 /// | `full_duplex` | the request body should be read before the response begins |
 /// | `keep_alive` | the connection closes after this response |
+/// | `multiplexed` | requests of the connection are answered in their order |
+/// | `websocket` | [`WebSocketRoute::otherwise`](crate::websocket::WebSocketRoute::otherwise) answers, or 426 |
+///
+/// `upgrade` has none: it says what the client asks for, not what the gateway can do.
 ///
 /// ```
 /// use ringgate::{App, Request};
@@ -83,7 +87,8 @@ pub struct Features {
     pub trailers: bool,
     /// 103 goes out as an interim response.
     pub early_hints: bool,
-    /// Server push; only on HTTP/2, and only where the client allows it.
+    /// Server push; only on HTTP/2, only where the client allows it, and only if
+    /// [`push`](ringgate_protocols::limits::Http2Limits::push) is on in the limits, which it is not by default.
     pub push: bool,
     /// A response of unknown length is delimited (chunked or frames), not ended by closing.
     pub streaming: bool,

@@ -155,7 +155,8 @@ impl Gateway {
         self
     }
 
-    /// Chooses the cores. Without it: one executor per usable core.
+    /// Chooses the cores. Without it: [`Placement::Auto`], one pinned executor for each physical core that the process may use,
+    /// or as many unpinned ones as a CPU quota pays for.
     ///
     /// ```
     /// use ringgate::{App, DriverChoice, Gateway, Placement, Request};
@@ -183,7 +184,8 @@ impl Gateway {
         self
     }
 
-    /// Sets up the executors in every detail but the core's number.
+    /// Sets up the executors in every detail but the core's number. The driver is one of them: call [`Gateway::driver`]
+    /// behind this.
     #[must_use]
     pub fn executor(mut self, config: ExecutorConfig) -> Self {
         self.executor = config;
@@ -501,7 +503,9 @@ impl RunningGateway {
         report
     }
 
-    /// Stops accepting, lets running exchanges finish, cuts what is left after `deadline`, and says what that was.
+    /// Stops accepting, closes idle connections, lets running exchanges finish (with `connection: close`, or behind a GOAWAY),
+    /// closes WebSockets with 1001, cuts what is left after `deadline`, and says what that was. Threads of blocking handlers
+    /// are waited for as long too, and cannot be cut: one that is still at it goes on for nobody.
     /// The files of Unix sockets that the gateway has bound go first, unless others have taken their places: a successor
     /// can bind there while this one drains.
     ///

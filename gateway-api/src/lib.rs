@@ -200,7 +200,7 @@
 //!         HintsForm::LinkField | HintsForm::Dropped => format!("{} cannot do better\n", request.protocol()),
 //!     }
 //! }
-//! // A promise where the client still takes one, an early hint to fetch it where not.
+//! // A promise where limits and client allow one, an early hint to fetch it where not.
 //! fn album(request: &Request) -> String {
 //!     format!("{:?}\n", request.push("/cover.jpg"))
 //! }
@@ -220,8 +220,16 @@
 //! - Blocking handlers beyond what the crew can take are answered 503 with `Retry-After`.
 //! - A process that holds more memory than `Limits::process_bytes_max` refuses what is new, with 503 and GOAWAY, before
 //!   its cgroup or the machine ends it; what runs goes on.
-//! - Everything has a bound and a time: [`Limits`], [`Timeouts`], each with its reason.
-//! - [`RunningGateway::stop`] drains: idle connections end, running exchanges finish, the report says what was cut.
+//!
+//! # Operation
+//! - Everything has a bound and a time: [`Limits`], [`Timeouts`] and
+//!   [`WebSocketLimits`](websocket::WebSocketLimits), each with its reason, and with what follows when it is reached.
+//! - [`RunningGateway::stop`] drains, and so does [`Gateway::run`] at SIGINT or SIGTERM: idle connections end, running
+//!   exchanges finish, WebSockets are closed with 1001, the report says what was cut.
+//! - All of it is counted: [`Metrics`], as `request.core().metrics()` or [`RunningGateway::metrics`]. A handler that holds its
+//!   core for too long is named by its route ([`Metrics::recent_stalls`]).
+//! - [`Gateway::behind`] reads the PROXY header of load balancers in front of it; [`Gateway::listen_bound`] takes over a
+//!   socket from a supervisor; [`RunningGateway::driver_reports`] says what it runs on, and why.
 //!
 //! # Embedding
 //! [`Gateway::start`] runs on threads of its own and answers a [`RunningGateway`]:
@@ -235,14 +243,44 @@
 //! assert_eq!(report.cut, 0);
 //! # Ok::<(), std::io::Error>(())
 //! ```
-//! [`Gateway::behind`] reads the PROXY header of load balancers in front of it. A [`Site`] runs on an executor that you
-//! drive, be it one turn at a time inside another loop; [`serve_connection`] serves any
+//! A [`Site`] runs on an executor that you drive, one turn at a time, from a loop of your own:
+//! ```
+//! use ringgate::{App, Config, Request, Site, runtime::executor::{Executor, ExecutorConfig}};
+//! use std::{io::Write, net::TcpStream, thread, time::Duration};
+//! let mut executor = Executor::new(ExecutorConfig::default())?;
+//! let site = Site::new(&executor.handle(), Config::default(), |_| App::new().route("/", |_: &Request| "hello\n"));
+//! let address = site.listen(&"127.0.0.1:0".parse().unwrap())?;
+//! let client = thread::spawn(move || {
+//!     let mut client = TcpStream::connect(address.to_string())?;
+//!     client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")?;
+//!     std::io::read_to_string(client)
+//! });
+//! while !client.is_finished() {
+//!     // Serves what there is, and waits for more, 10 ms at most. Then this thread is yours again.
+//!     executor.turn(Some(Duration::from_millis(10)))?;
+//! }
+//! assert!(client.join().unwrap()?.ends_with("\r\n\r\nhello\n"));
+//! let report = executor.block_on(site.drain(Duration::from_secs(1)));
+//! assert_eq!(report.cut, 0);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//! A loop that waits for descriptors waits for
+//! [`Executor::readiness_fd`](ringgate_runtime::executor::Executor::readiness_fd) instead, and until when a
+//! [`Turn`](ringgate_runtime::executor::Turn) says. [`serve_connection`] serves any
 //! [`ByteStream`](ringgate_runtime::net::ByteStream).
 //!
 //! # Adoption one route at a time
 //! With the feature `tower` a service of that family, an axum `Router` say, mounts below any path
 //! (`App::mount_service`), and a [`Site`] is itself such a service, so that an application also runs under hyper, on a
 //! loop that is not ours (`Site::drive`). Module `tower` says what crosses that bridge and what does not.
+//!
+//! # Features of the crate
+//! | feature | is on | what it brings |
+//! |---|---|---|
+//! | `json` | yes | `helpers::json`: bodies and answers of serde types |
+//! | `form` | yes | `helpers::form`: queries and forms into serde types |
+//! | `cookie` | yes | `helpers::cookie`: the `Cookie` and `Set-Cookie` fields |
+//! | `tower` | no | the bridge above |
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

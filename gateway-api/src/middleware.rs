@@ -39,8 +39,8 @@ pub trait Middleware {
     }
 
     /// Runs behind the handler, also for responses that a `before`, a panic, a handler out of time, or no matching route
-    /// made. Not for what the gateway answers in place of any handler: malformed heads and bodies, and requests shed at
-    /// `process_bytes_max`. The body of `request` is not to be had any more.
+    /// made. Not for what the gateway answers in place of any handler: heads and bodies that are malformed or come too slowly,
+    /// and requests shed at `process_bytes_max`. The body of `request` is not to be had any more.
     fn after(&self, request: &Request, response: &mut Response) {
         let _ = (request, response);
     }
@@ -62,6 +62,11 @@ pub(crate) type Around = Rc<dyn Fn(Request, Next) -> ResponseFuture>;
 /// let app = App::new().route("/", |_: &Request| "hello").around(timed);
 /// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
 /// # assert!(client::ask(app, "GET / HTTP/1.1", "").contains("\r\nx-micros: "));
+/// # let app = || App::new().route("/", ringgate::get(|_: &Request| "hello")).around(timed);
+/// # assert!(!client::ask(app(), "GET /none HTTP/1.1", "").contains("x-micros"));
+/// # assert!(!client::ask(app(), "POST / HTTP/1.1", "").contains("x-micros"));
+/// # let app = app().fallback(|_: &Request| "nothing here");
+/// # assert!(client::ask(app, "GET /none HTTP/1.1", "").contains("\r\nx-micros: "));
 /// ```
 pub struct Next {
     handler: Rc<Handler>,

@@ -162,7 +162,7 @@ struct Shared {
 /// Bytes that wait between a [`BodySender`] and its connection before `send` waits.
 const CHANNEL_BYTES_MAX: usize = 65_536;
 
-/// The pushing end of a streamed body. Dropping it without [`BodySender::finish`] cuts the connection, so that the
+/// The pushing end of a streamed body; 64 KiB may wait between it and its connection. Dropping it without [`BodySender::finish`] cuts the connection, so that the
 /// peer does not take a part for the whole.
 ///
 /// ```

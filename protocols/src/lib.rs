@@ -67,6 +67,7 @@
 //! | 2 | [`hpack`] | RFC 7541: header compression in both directions |
 //! | 2 | [`websocket`] | RFC 6455, 7692, 8441: handshake, frames, messages, compression |
 //! | 2 | [`preface`] | TLS, HTTP/2 or HTTP/1, by the first bytes |
+//! | 2 | [`proxy`] | the PROXY header, versions 1 and 2, that a proxy says before anything else |
 //! | 3 | [`http2`] | RFC 9113, 9218: frames, streams, windows, priorities, the budget against abuse |
 //!
 //! There is one grammar and it is strict; no switch makes it lenient.

@@ -4,10 +4,10 @@
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Bytes of all field lines of one head, trailers sharing it; HTTP/2 counts name + value + 32 per field,
-    /// HTTP/1 the lines as they came, line ends included.
+    /// HTTP/1 the lines as they came, line ends included; beyond it 431.
     /// 32,768: between hyper's 16 KiB and Envoy's 60 KiB.
     pub header_bytes_max: u32,
-    /// Field lines of one head, trailers and cookie crumbs sharing it.
+    /// Field lines of one head, trailers and cookie crumbs sharing it; beyond it 431.
     /// 100: common to h2o, hyper, Apache and Envoy.
     pub field_count_max: u32,
     /// Bytes of one HTTP/1 field line without its line end; beyond it 431.
@@ -22,17 +22,17 @@ pub struct Limits {
     /// Empty lines before a request line; beyond it 400.
     /// 1: what RFC 9112 section 2.2 asks for, since old clients send one stray CRLF after a body.
     pub leading_empty_lines_max: u32,
-    /// Bytes of chunk extensions in one message.
+    /// Bytes of chunk extensions in one message; beyond it 400.
     /// 16,384: node's cap; hardly anybody uses extensions.
     pub chunk_extension_bytes_max: u32,
-    /// Bytes of one chunk-size line beyond its significant digits: extensions, and zeros in front.
+    /// Bytes of one chunk-size line beyond its significant digits: extensions, and zeros in front; beyond it 400.
     /// 256: room for a signature, none for a flood.
     pub chunk_extension_line_bytes_max: u32,
     /// Bytes of a request body, unless the application asks for more; beyond it 413.
     /// 1,048,576: nginx's default.
     pub body_bytes_max: u64,
-    /// Bytes of an unread request body that are read and thrown away to keep the connection.
-    /// 262,144: cheaper than a new connection; beyond it close.
+    /// Bytes of an unread request body that are read and thrown away to keep the connection; beyond it it is closed.
+    /// 262,144: cheaper than a new connection.
     pub drain_bytes_max: u64,
 }
 
@@ -59,23 +59,24 @@ pub struct Http2Limits {
     /// Sum of name + value + 32 over the fields of one head, trailers sharing it. Announced as MAX_HEADER_LIST_SIZE. A list
     /// up to twice as long is answered with 431, a longer one ends the connection. Also bounds the encoded block.
     pub header_bytes_max: u32,
-    /// Field lines of one head, trailers sharing it; pseudo-fields and cookie crumbs count (the HTTP/2 bomb). 100 as h2o,
-    /// hyper, Apache and Envoy have it.
+    /// Field lines of one head, trailers sharing it; pseudo-fields and cookie crumbs count (the HTTP/2 bomb). Beyond it 431.
+    /// 100 as h2o, hyper, Apache and Envoy have it.
     pub field_count_max: u32,
-    /// Streams at once, running handlers of reset streams included; 32,767 at most. 100 as Apache, h2o and Envoy's edge
-    /// guide.
+    /// Streams at once, running handlers of reset streams included; 32,767 at most. Beyond it REFUSED_STREAM. 100 as Apache,
+    /// h2o and Envoy's edge guide.
     pub streams_max: u32,
-    /// Abuse budget: tokens in the bucket, nghttp2's value.
+    /// Abuse budget: tokens in the bucket. A reset or a refused stream takes 10, DATA that carries nothing 5, a control frame
+    /// 1, a WINDOW_UPDATE beyond its allowance a fifth. Who empties it gets a GOAWAY with ENHANCE_YOUR_CALM. nghttp2's value.
     pub glitch_tokens_max: u32,
     /// Abuse budget: tokens that come back per second, nghttp2's value.
     pub glitch_tokens_per_s: u32,
-    /// CONTINUATION frames of one block; 32 KiB of head need two or three. nghttp2's value.
+    /// CONTINUATION frames of one block, beyond it ENHANCE_YOUR_CALM; 32 KiB of head need two or three. nghttp2's value.
     pub continuation_frames_max: u32,
-    /// Entries of one SETTINGS frame, nghttp2's value.
+    /// Entries of one SETTINGS frame, beyond it ENHANCE_YOUR_CALM; nghttp2's value.
     pub settings_entries_max: u32,
-    /// Control frames that may wait for the transport before the connection is ended; Envoy's value.
+    /// Control frames that may wait for the transport; beyond it the connection is ended. Envoy's value.
     pub control_frames_queued_max: u32,
-    /// Bytes that may wait for the transport before reading stops; half of h2o's.
+    /// Bytes that may wait for the transport; beyond it nothing is read. Half of h2o's.
     pub output_bytes_max: u32,
     /// Octets of each field compression table, 65,535 at most; the RFC's default, and the encoder never goes above it.
     pub table_bytes_max: u32,
@@ -91,18 +92,20 @@ pub struct Http2Limits {
     pub connect_protocol: bool,
     /// Lets `push_promise` promise. Off: browsers have removed it.
     pub push: bool,
-    /// The preface and the first SETTINGS have to be there after this, in ms.
+    /// The preface and the first SETTINGS have to be there after this, in ms from the first bytes; then GOAWAY. 5 s: both are
+    /// the first thing that a client sends.
     pub first_settings_timeout_ms: u32,
-    /// A header block has to be complete after this, in ms, and our SETTINGS acknowledged; h2o's value.
+    /// A header block has to be complete after this, in ms; h2o's value. Our SETTINGS have to be acknowledged so long after
+    /// `first_settings_timeout_ms`. Whoever is late gets a GOAWAY.
     pub header_timeout_ms: u32,
     /// A header block that is not complete after this, in ms, has to keep to `header_bytes_per_s_min`. 2 s: a head is a few
-    /// packets.
+    /// packets.
     pub header_grace_ms: u32,
     /// The least rate at which a header block may arrive, averaged from its beginning behind the grace; Apache's value.
     pub header_bytes_per_s_min: u32,
     /// How long the drain waits for the PING's answer before the last GOAWAY, in ms.
     pub drain_ping_timeout_ms: u32,
-    /// A response that waits on the peer's windows for so long is reset with CANCEL, in ms (F-05, F-16), if they take nothing
+    /// A response that waits on the peer's windows for so long is reset with CANCEL, in ms, if they take nothing
     /// of it. What they take gives time back at `progress_bytes_per_s_min`, to three times as much at most. 30 s: longer
     /// than the grace on HTTP/1, since a window is shut by whoever pauses behind the peer, and not only by a slow line.
     pub stall_timeout_ms: u32,
@@ -156,8 +159,8 @@ impl Http2Limits {
     }
 }
 
-/// Limits of one WebSocket, RFC 6455 and RFC 7692. Times are milliseconds of the caller's monotonic clock; a time of 0
-/// switches its rule off.
+/// Limits of one WebSocket, RFC 6455 and RFC 7692. Times are milliseconds of the caller's monotonic clock. A time or a rate of
+/// 0 switches its rule off; without its grace the rate is judged from the beginning.
 #[derive(Clone, Debug)]
 pub struct WebSocketLimits {
     /// Bytes of one message, after inflation. 1,048,576: the value of python's websockets. Beyond it: 1009.
@@ -168,15 +171,16 @@ pub struct WebSocketLimits {
     pub inflate_ratio_max: u32,
     /// Inflated bytes up to which the ratio is not judged. 65,536: small messages may be very regular.
     pub inflate_ratio_from_bytes: u64,
-    /// Tokens for pings, unasked pongs and deflate blocks without content. 1,000: nghttp2's bucket for resets.
+    /// Tokens for pings, unasked pongs and deflate blocks without content, one each. 1,000: nghttp2's bucket for resets.
     pub ping_tokens_max: u32,
     /// Tokens that come back each second. 33: nghttp2's rate. A flood beyond it: 1008.
     pub ping_tokens_per_s: u32,
-    /// Time the peer has to answer our Close. 5,000: a round trip on a bad network, twice.
+    /// Time the peer has to answer our Close; then the connection ends without its answer. 5,000: a round trip on a bad
+    /// network, twice.
     pub close_timeout_ms: u32,
     /// Silence after which we send a ping. 20,000: the value of python's websockets, below the idle time of proxies.
     pub ping_interval_ms: u32,
-    /// Time the peer has to show life after our ping. 20,000: as above.
+    /// Time the peer has to show life after our ping, by any byte; then 1011. 20,000: as above.
     pub pong_timeout_ms: u32,
     /// Time without a message either way after which we close with 1001. 0: a quiet socket is normal, pings find the
     /// dead ones.

@@ -1,4 +1,4 @@
-//! Can two parties be made to disagree on where a request ends? The rows S-01 to S-20 of the attack catalogue.
+//! Can two parties be made to disagree on where a request ends? The attacks S-01 to S-20.
 
 mod support;
 

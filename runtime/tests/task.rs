@@ -138,8 +138,9 @@ fn a_future_may_hold_its_own_handle_and_those_of_others_when_it_is_dropped() {
     let mut executor = executor();
     let handle = executor.handle();
     let slots: Vec<Rc<RefCell<Vec<JoinHandle<()>>>>> = (0..3).map(|_| Rc::default()).collect();
+    let alive = Rc::new(());
     for number in 0..3 {
-        let held = (Rc::clone(&slots[number]), Rc::new(Cell::new(0)));
+        let held = (Rc::clone(&slots[number]), Rc::clone(&alive));
         let task = handle.spawn("knot", async move {
             let _held = held;
             pending::<()>().await;
@@ -149,7 +150,9 @@ fn a_future_may_hold_its_own_handle_and_those_of_others_when_it_is_dropped() {
     }
     drop(slots);
     executor.block_on(async { handle.yield_now().await });
+    assert_eq!(Rc::strong_count(&alive), 4);
     drop(executor);
+    assert_eq!(Rc::strong_count(&alive), 1, "a future is left");
 }
 
 #[test]

@@ -1,9 +1,12 @@
-//! Where io_uring is forbidden the runtime serves on epoll and says why and what to do; asked for io_uring only, it
-//! refuses with the same text. One test: the filter is the whole process's and cannot be taken back.
+//! Where io_uring is forbidden runtime and gateway serve on epoll and say why and what to do; asked for io_uring only, the
+//! runtime refuses with the same text. One test: the filter is the whole process's and cannot be taken back.
 
+use ringgate::{App, Gateway, Request};
 use ringgate_runtime::buffer::SendBuf;
 use ringgate_runtime::driver::DriverChoice;
 use ringgate_runtime::executor::{Executor, ExecutorConfig};
+use ringgate_tests::gateway::Client;
+use std::{net::TcpStream, time::Duration};
 
 #[test]
 fn without_io_uring_there_is_epoll_and_a_reason() {
@@ -40,4 +43,11 @@ fn without_io_uring_there_is_epoll_and_a_reason() {
         Ok::<_, std::io::Error>(server.recv().await?.to_vec())
     });
     assert_eq!(echoed.unwrap(), b"served");
+
+    let application = |_: &_| App::new().route("/", |_: &Request| "served");
+    let gateway = Gateway::builder(application).listen("127.0.0.1:0".parse().unwrap()).start().unwrap();
+    assert!(gateway.driver_reports().iter().all(|core| core.line == report.line), "{:?}", gateway.driver_reports());
+    let mut client = Client::new(TcpStream::connect(gateway.addresses()[0].to_string()).unwrap());
+    assert_eq!(client.get("/").text(), "served");
+    assert_eq!(gateway.stop(Duration::from_secs(1)).unwrap().cut, 0);
 }

@@ -9,10 +9,7 @@ use std::{
     io::ErrorKind,
     net::{TcpListener, TcpStream},
     os::unix::net::UnixStream,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-    },
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     time::{Duration, Instant},
 };
 
@@ -21,12 +18,6 @@ static HELD: AtomicBool = AtomicBool::new(false);
 static DROPPED: AtomicUsize = AtomicUsize::new(0);
 static WATCHING: AtomicUsize = AtomicUsize::new(0);
 static NOTICED: AtomicUsize = AtomicUsize::new(0);
-
-/// For tests that look at what belongs to the process.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 struct Dropped;
 
@@ -37,9 +28,14 @@ impl Drop for Dropped {
 }
 
 async fn forever(_: Request) -> &'static str {
+    std::future::pending().await
+}
+
+/// The same, and its beginnings and ends are counted: one test uses it.
+async fn watched(_: Request) -> &'static str {
     let _dropped = Dropped;
-    std::future::pending::<()>().await;
-    "never"
+    WATCHING.fetch_add(1, SeqCst);
+    std::future::pending().await
 }
 
 fn watchful(request: blocking::Request) -> &'static str {
@@ -81,6 +77,7 @@ fn app(_: &Core) -> App {
         .route("/held", held)
         .route("/busy", |request: &Request| request.core().crew().counters().busy.to_string())
         .route("/forever", forever)
+        .route("/watched", watched)
         .route("/watchful", watchful)
         .route("/panic", |_: &Request| -> Response { panic!("inline") })
         .route("/panic-async", async |request: Request| -> Response {
@@ -159,28 +156,30 @@ fn a_panic_is_a_500_and_costs_nobody_else_anything() {
 
 #[test]
 fn a_client_that_leaves_drops_the_handler_and_is_seen_by_the_blocking_one() {
-    let _alone = alone();
     on_every_driver(app, |server| {
         for is_http2 in [false, true] {
-            let (dropped, noticed) = (DROPPED.load(SeqCst), NOTICED.load(SeqCst));
+            let ends = || (DROPPED.load(SeqCst), NOTICED.load(SeqCst));
+            let (dropped, noticed) = ends();
             let disconnects = server.count("disconnects");
-            for target in ["/forever", "/watchful"] {
-                // A job that no thread has begun would be forgotten with its client: wait until it watches.
-                let watching = WATCHING.load(SeqCst);
-                let is_begun = || target == "/forever" || WATCHING.load(SeqCst) > watching;
+            for target in ["/watched", "/watchful"] {
+                let before = (WATCHING.load(SeqCst), ends());
+                // What has not begun would be forgotten with its client: wait until it has.
+                let is_begun = || WATCHING.load(SeqCst) > before.0;
                 if is_http2 {
                     let mut client = server.connect_http2();
                     client.begin(target);
                     client.round_trip();
                     server.until("the handler", is_begun);
+                    assert_eq!(ends(), before.1, "{target}: it goes on");
                 } else {
                     let mut client = server.connect();
                     client.begin(target);
-                    server.pass(30);
                     server.until("the handler", is_begun);
+                    assert_eq!(ends(), before.1, "{target}: it goes on");
                 }
+                server.until(target, || ends() != before.1);
             }
-            server.until("word to the handlers", || DROPPED.load(SeqCst) > dropped && NOTICED.load(SeqCst) > noticed);
+            assert_eq!(ends(), (dropped + 1, noticed + 1));
             server.await_count("disconnects", disconnects + 2);
             server.await_count("connections_open", 0);
         }

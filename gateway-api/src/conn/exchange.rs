@@ -394,6 +394,7 @@ impl Exchange {
             End::Gone
         } else if body == Some(first) {
             counters.timeouts_body.up();
+            self.incoming.iter().for_each(|incoming| incoming.inbound.fail(BodyError::TooSlow));
             End::Fault(Fault::BodyTimeout)
         } else {
             counters.timeouts_handler.up();

@@ -186,15 +186,25 @@ impl WebSocket {
     /// The peer's Close, once it has come.
     ///
     /// ```
-    /// use ringgate::websocket::{CloseCode, WebSocket};
-    /// async fn listen(mut socket: WebSocket) {
-    ///     while let Some(Ok(_)) = socket.recv().await {}
+    /// use ringgate::websocket::{CloseCode, SocketError, WebSocket};
+    /// # static GOODBYES: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    /// async fn echo(mut socket: WebSocket) -> Result<(), SocketError> {
+    ///     while let Some(message) = socket.recv().await {
+    ///         socket.send(message?).await?;
+    ///     }
     ///     match socket.close_frame() {
-    ///         Some(close) if close.code == Some(CloseCode::NORMAL) => println!("it said goodbye: {}", close.reason),
+    ///         Some(close) if close.code == Some(CloseCode::NORMAL) => {
+    /// #           GOODBYES.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    ///             println!("it said goodbye: {}", close.reason);
+    ///         }
     ///         close => println!("it left like this: {close:?}"),
     ///     }
+    ///     Ok(())
     /// }
-    /// # let _ = ringgate::App::new().route("/listen", listen);
+    /// # let app = ringgate::App::new().route("/echo", echo);
+    /// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+    /// # assert_eq!(client::converse(app, "/echo", &["one"]), ["one"]);
+    /// # assert_eq!(GOODBYES.load(std::sync::atomic::Ordering::SeqCst), 1);
     /// ```
     #[must_use]
     pub fn close_frame(&self) -> Option<CloseFrame> {

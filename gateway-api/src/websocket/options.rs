@@ -52,13 +52,18 @@ impl Origins {
 ///
 /// ```
 /// use ringgate::{App, websocket::{QueuePolicy, WebSocket, websocket}};
+/// // What one says, all hear.
 /// async fn prices(mut socket: WebSocket) {
-///     let _here = socket.core().topic("prices").subscribe(&socket);
-///     while let Some(Ok(_)) = socket.recv().await {}
+///     let prices = socket.core().topic("prices");
+///     let _here = prices.subscribe(&socket);
+///     while let Some(Ok(price)) = socket.recv().await {
+///         prices.publish(price).await;
+///     }
 /// }
 /// // Who reads slowly sees fewer prices, and always the newest.
 /// let app = App::new().route("/prices", websocket(prices).queue(16_384, QueuePolicy::DropOldest));
-/// # let _ = app;
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert_eq!(client::converse(app, "/prices", &["12.5"]), ["12.5"]);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

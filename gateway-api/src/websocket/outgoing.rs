@@ -13,9 +13,14 @@ use std::{fmt, sync::Arc};
 ///
 /// ```
 /// use ringgate::websocket::Outgoing;
-/// let token = Outgoing::from("token=4711").compressed(false);
-/// let line: Outgoing<'_> = "hello".into();
-/// # let _ = (token, line);
+/// # use ringgate::{App, websocket::{SocketError, WebSocket}};
+/// async fn secretive(mut socket: WebSocket) -> Result<(), SocketError> {
+///     socket.send("hello").await?;
+///     socket.send(Outgoing::from("token=4711").compressed(false)).await
+/// }
+/// # let app = App::new().route("/ws", secretive);
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert_eq!(client::converse(app, "/ws", &[]), ["hello", "token=4711"]);
 /// ```
 pub struct Outgoing<'a> {
     pub(crate) kind: Kind,
@@ -185,14 +190,15 @@ impl From<Prepared> for Outgoing<'_> {
 /// any thread. A clone is the same message.
 ///
 /// ```
-/// use ringgate::websocket::{Prepared, WebSocket, SocketError};
-/// async fn welcome(sockets: &mut [WebSocket]) -> Result<(), SocketError> {
-///     let hello = Prepared::text("hello, everybody");
-///     for socket in sockets {
-///         socket.send(&hello).await?;
-///     }
-///     Ok(())
-/// }
+/// use ringgate::{App, websocket::{Prepared, SocketError, WebSocket}};
+/// // Framed when the application is made, and never again.
+/// let hello = Prepared::text("hello, everybody");
+/// let app = App::new().route("/ws", move |mut socket: WebSocket| {
+///     let hello = hello.clone();
+///     async move { socket.send(&hello).await }
+/// });
+/// # mod client { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/ask.in")); }
+/// # assert_eq!(client::converse(app, "/ws", &[]), ["hello, everybody"]);
 /// ```
 #[derive(Clone)]
 pub struct Prepared {

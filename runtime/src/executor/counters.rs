@@ -36,9 +36,23 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Name and value of every counter and gauge. Gauges (`tasks`, `timers`, `sockets`, `buffers_lent`) are of the end of
-    /// the last turn. `enters_refused` counts the times that the kernel had no memory for a system call of io_uring, or
-    /// no room for its completions: it was asked again.
+    /// Name and value of every counter and gauge. Gauges are of the end of the last turn.
+    ///
+    /// | name | what it counts |
+    /// |---|---|
+    /// | `turns`, `polls` | turns of the loop, polls of tasks |
+    /// | `panics`, `stalls` | tasks that panicked, polls beyond `stall_limit` |
+    /// | `tasks`, `timers`, `sockets` | gauges: what lives on this core now |
+    /// | `buffers`, `buffers_lent` | receive buffers of this core, and, a gauge, those with leases on them |
+    /// | `enters` | system calls that submit and wait: `io_uring_enter`, `epoll_wait` |
+    /// | `enters_refused` | times that the kernel had no memory for one of io_uring, or no room for its completions: it was asked again |
+    /// | `completions` | what they brought: completions of the ring, events of epoll |
+    /// | `accepts`, `accept_errors` | connections accepted; times that none could be, mostly for want of descriptors |
+    /// | `receives`, `receive_bytes` | receives that brought something, and bytes |
+    /// | `sends`, `send_bytes` | sends handed to the kernel, and bytes that it has taken |
+    /// | `enobufs` | receives that found no free buffer |
+    /// | `pauses` | receivers that stopped, since their reader fell behind |
+    /// | `overflows` | completions that found no room in the ring |
     ///
     /// ```
     /// # use ringgate_runtime::executor::{Executor, ExecutorConfig};
