@@ -242,6 +242,13 @@ fn w_12_ws_6_the_close_handshake_both_ways() {
     assert!(end.socket.is_closed());
     assert_eq!(end.told.len(), 3);
 
+    // What a ping before it is owed goes ahead of it: behind a Close nothing is said.
+    let mut end = End::server(None);
+    end.feed(&frame(0x89, b"?"));
+    end.socket.close(&mut end.out, Some(CloseCode::NORMAL), "", 0).unwrap();
+    assert_eq!(end.out, [unmasked(0x8a, b"?"), close_frame(1000)].concat());
+    assert!(!end.socket.has_output());
+
     // Both at once: no answer to the answer.
     let (mut server, mut client) = (End::server(None), End::client(None));
     server.socket.close(&mut server.out, Some(CloseCode::NORMAL), "", 0).unwrap();

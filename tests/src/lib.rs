@@ -1,6 +1,7 @@
 //! What the conversations, conformance and fault tests share.
 
 pub mod gateway;
+pub mod obedient;
 pub mod seccomp;
 pub mod source;
 

@@ -219,3 +219,34 @@ impl Server {
         PROTOCOLS.into_iter().map(move |protocol| (protocol, self.websocket(protocol, path, "")))
     }
 }
+
+/// What a client has heard at the end.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Messages.
+    pub words: Vec<String>,
+    /// How many.
+    pub pongs: usize,
+    /// Of the Close, behind which there was nothing.
+    pub code: Option<u16>,
+}
+
+/// Hears everything, up to the end of the connection.
+pub fn hear(client: &mut SocketClient) -> Heard {
+    let (mut heard, mut word) = (Heard::default(), Vec::new());
+    while let Some((first, payload)) = client.attempt_frame() {
+        assert_eq!(heard.code, None, "{first:x} {payload:?} behind the Close");
+        match first & 0x0f {
+            0x0a => heard.pongs += 1,
+            0x08 => heard.code = Some(payload.first_chunk().map_or(0, |code| u16::from_be_bytes(*code))),
+            0x00..=0x02 => {
+                word.extend(payload);
+                if first & 0x80 != 0 {
+                    heard.words.push(String::from_utf8(std::mem::take(&mut word)).expect("text"));
+                }
+            }
+            _ => panic!("{first:x}"),
+        }
+    }
+    heard
+}

@@ -74,6 +74,19 @@ struct Bridge {
     _number: SocketNumber,
 }
 
+impl Drop for Bridge {
+    /// A thread that is still busy with something else learns, when it looks, that the peer has closed.
+    fn drop(&mut self) {
+        let is_left = self.socket.shared().state.borrow().ready.is_some();
+        if let Some(close) = self.socket.close_frame().filter(|_| !is_left) {
+            let mut state = self.hold.0.lock();
+            state.close = Some(close);
+            state.inbound_end.get_or_insert(None);
+            state.end_outbound(SocketError::Closed);
+        }
+    }
+}
+
 impl Future for Bridge {
     type Output = Result<(), ()>;
 
@@ -134,6 +147,7 @@ impl Bridge {
                 None => return changed,
                 Some(_) if state.inbound_bytes >= LINE_BYTES_MAX => {
                     state.is_full = true;
+                    self.allow_reply(&mut state);
                     return changed;
                 }
                 // What was begun in pieces goes on so, up to its end.
@@ -146,11 +160,7 @@ impl Bridge {
                 Poll::Pending if self.socket.shared().state.borrow().holds_close() => {
                     let mut state = line.lock();
                     if !self.has_replied(&state) {
-                        if !mem::replace(&mut state.holds_close, true) {
-                            // The time for a reply begins with its message.
-                            let now_ms = milliseconds(self.socket.core());
-                            self.socket.shared().state.borrow_mut().machine.excuse(now_ms);
-                        }
+                        self.allow_reply(&mut state);
                         return changed;
                     }
                 }
@@ -162,6 +172,14 @@ impl Bridge {
     /// Whatever the thread had to say to what has come is said, and on its way.
     fn has_replied(&self, state: &LineState) -> bool {
         (state.is_asking || state.receiver_gone) && state.outbound.is_empty() && self.command.is_none()
+    }
+
+    /// Where the peer's Close waits for a reply: the time for that begins with its message.
+    fn allow_reply(&self, line: &mut LineState) {
+        let state = &mut *self.socket.shared().state.borrow_mut();
+        if state.holds_close() && !mem::replace(&mut line.holds_close, true) {
+            state.machine.excuse(milliseconds(self.socket.core()));
+        }
     }
 
     fn poll_inbound(&mut self, wants: Wants, cx: &mut Context<'_>) -> Poll<Option<Result<Inbound, SocketError>>> {

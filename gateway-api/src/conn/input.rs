@@ -93,7 +93,13 @@ impl Input {
     /// Lets go of the received buffer: what is left waits in memory of its own.
     #[inline(never)]
     pub(crate) fn detach(&mut self) {
-        *self = Self { lease: Lease::from_vec(self.bytes().to_vec()), start: 0 };
+        self.keep(usize::MAX);
+    }
+
+    /// The same, and only its first `count` bytes: what is behind them is of no use.
+    pub(crate) fn keep(&mut self, count: usize) {
+        let bytes = self.bytes();
+        *self = Self { lease: Lease::from_vec(bytes[..count.min(bytes.len())].to_vec()), start: 0 };
     }
 
     /// The first `count` bytes are done with.

@@ -137,9 +137,15 @@ impl Driver {
 
     /// At work from now on. True for another task than before.
     fn attend(&self, cx: &Context<'_>) -> bool {
-        let mut state = self.socket.state.borrow_mut();
+        let socket = &*self.socket;
+        let mut state = socket.state.borrow_mut();
         state.is_attended = true;
-        state.attended_ms = milliseconds(self.socket.core());
+        state.attended_ms = milliseconds(socket.core());
+        if !state.input.is_empty() {
+            // Another task may have taken what was before it: it is looked at before more is read.
+            let now_ms = state.attended_ms;
+            state.attend(&socket.hub, &socket.options, now_ms);
+        }
         remember(&mut state.driver, cx)
     }
 
@@ -200,7 +206,8 @@ impl Driver {
                 })
         {
             self.conversation = None;
-            if outcome {
+            // That the peer has closed meanwhile may be all that it failed of.
+            if outcome && self.socket.is_open() {
                 let _ = self.socket.close(Some(CloseCode::INTERNAL), "");
             }
         }

@@ -11,6 +11,7 @@ use ringgate_protocols::websocket::{
     connection::Connection,
     error::Fault,
     event::{Environment, Event, Whole},
+    frame::CONTROL_BYTES_MAX,
     message::{Kind, Payload},
     state::State as Standing,
 };
@@ -122,6 +123,9 @@ pub(crate) fn remember(kept: &mut Option<Waker>, cx: &Context<'_>) -> bool {
 /// closes on a handler that only sends is not kept for long.
 const REPLY_MS_MAX: u64 = 1_000;
 
+/// A Close, with its header and mask.
+const CLOSE_BYTES_MAX: usize = CONTROL_BYTES_MAX + 6;
+
 /// Memory that a message gets on trust, before its bytes have come.
 const TRUSTED_BYTES_MAX: u64 = 1_048_576;
 
@@ -170,7 +174,8 @@ impl State {
         let workshop = &mut *workshop;
         while !self.input.is_empty() {
             if self.holds_close() {
-                self.input.detach();
+                // W-12: what is behind it will be discarded.
+                self.input.keep(CLOSE_BYTES_MAX);
                 return None;
             }
             workshop.clear();
@@ -374,9 +379,9 @@ impl State {
         self.is_replying && self.machine.is_close_next(self.input.bytes())
     }
 
-    /// Until when it waits, if it does.
+    /// Until when it waits for that, if it does, and not for somebody to take what is before it.
     pub(crate) fn reply_due_ms(&self) -> Option<u64> {
-        self.holds_close().then(|| self.machine.heard_ms() + REPLY_MS_MAX)
+        (self.ready.is_none() && self.holds_close()).then(|| self.machine.heard_ms() + REPLY_MS_MAX)
     }
 
     /// There has been time enough to reply: what waits for that goes on.

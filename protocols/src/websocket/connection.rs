@@ -269,15 +269,20 @@ impl Connection {
         if !self.has_output() {
             return false;
         }
-        if let Some(body) = self.pong.take() {
-            self.write_control(out, Opcode::Pong, &body);
-        }
+        self.write_pong(out);
         if matches!(self.state, State::Answering | State::Failing) {
             let code = self.answer.to_be_bytes();
             self.write_control(out, Opcode::Close, if self.answer == 0 { &[] } else { &code });
             self.turn(Occurrence::Answered);
         }
         true
+    }
+
+    /// Appends the pong that is owed, if one is.
+    pub(super) fn write_pong(&mut self, out: &mut Vec<u8>) {
+        if let Some(body) = self.pong.take() {
+            self.write_control(out, Opcode::Pong, &body);
+        }
     }
 
     /// Appends one control frame. `body` holds at most 125 bytes.

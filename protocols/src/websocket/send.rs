@@ -163,7 +163,7 @@ impl Connection {
     }
 
     /// Appends a Close, or the answer to the peer's Close with a code of the application's choice. `reason` is given only
-    /// with a code. Then the peer has `close_timeout_ms` to answer.
+    /// with a code. A pong that is owed goes ahead of it. Then the peer has `close_timeout_ms` to answer.
     ///
     /// # Errors
     /// `Closing` if a Close was sent or is owed for a fault, and `ControlTooLong` if the reason exceeds 123 bytes.
@@ -185,6 +185,8 @@ impl Connection {
             length = 2 + reason.len();
             body[2..length].copy_from_slice(reason.as_bytes());
         }
+        // Nothing is said behind a Close.
+        self.write_pong(out);
         self.write_control(out, Opcode::Close, &body[..length]);
         self.waiting_since_ms = now_ms;
         self.turn(Occurrence::SendClose);
