@@ -48,8 +48,8 @@ pub struct Limits {
     /// Threads that run blocking handlers, for the whole gateway; each [`Site`](crate::Site) made by itself has as many of its
     /// own. 64 hide 20 ms waits at 3,000 requests per second. A blocking WebSocket holds one as long as it lives.
     pub blocking_threads_max: usize,
-    /// Blocking requests that wait for a thread; beyond it 503 with `Retry-After`, counted as `crew_full`. 256: at 20 ms and 64 threads the
-    /// last of them waits 80 ms.
+    /// Blocking requests that wait for a thread; beyond it 503 with `Retry-After`, counted as `crew_full`. 256: at 20
+    /// ms and 64 threads the last of them waits 80 ms.
     pub blocking_queue_max: usize,
 }
 
@@ -101,8 +101,8 @@ pub struct Timeouts {
     /// closes, so that no reset destroys the response (RFC 9112 section 9.6); eight times `drain_bytes_max` of them at most.
     /// 2 s, a few round trips. During a drain who is silent for 250 ms is not waited for any longer.
     pub linger_timeout_ms: u64,
-    /// How long `Gateway::run` and `RunningGateway::wait` let running exchanges go on after a signal. 30 s, what supervisors wait before they
-    /// kill.
+    /// How long `Gateway::run` and `RunningGateway::wait` let running exchanges go on after a signal. 30 s, what
+    /// supervisors wait before they kill.
     pub drain_timeout_ms: u64,
 }
 

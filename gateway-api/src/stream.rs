@@ -162,8 +162,8 @@ struct Shared {
 /// Bytes that wait between a [`BodySender`] and its connection before `send` waits.
 const CHANNEL_BYTES_MAX: usize = 65_536;
 
-/// The pushing end of a streamed body; 64 KiB may wait between it and its connection. Dropping it without [`BodySender::finish`] cuts the connection, so that the
-/// peer does not take a part for the whole.
+/// The pushing end of a streamed body; 64 KiB may wait between it and its connection. Dropping it without
+/// [`BodySender::finish`] cuts the connection, so that the peer does not take a part for the whole.
 ///
 /// ```
 /// use ringgate::{Request, Response, Disconnected};

@@ -40,8 +40,9 @@ const PING_BYTES_MAX: usize = 125;
 /// As with the async one pings are answered, silence is pinged and the closing handshake is completed while the thread
 /// does something else, up to the first message for which there is no room: 64 KiB are read ahead of a thread that has
 /// begun to receive. A Close behind a message waits for the reply: it is answered when the thread has taken everything and
-/// asks for more, or after a second. Dropping it, or the last of its halves, closes with 1000, a panic with 1011, a drain of the
-/// gateway with 1001. A thread cannot be ended from outside: it learns from an error that nobody is there any more.
+/// asks for more, or after a second. Dropping it, or the last of its halves, closes with 1000, a panic with 1011, a
+/// drain of the gateway with 1001. A thread cannot be ended from outside: it learns from an error that nobody is there
+/// any more.
 pub struct WebSocket {
     request: Option<Request>,
     protocol: Protocol,

@@ -4,7 +4,8 @@ use crate::{blocking, request::Request, response::InvalidField};
 use http::HeaderValue;
 use std::fmt::Write as _;
 
-/// The cookies of a request in their order, from every `Cookie` field (RFC 6265 section 5.4). What is not `name=value` is left out; quotes around a value are not part of it.
+/// The cookies of a request in their order, from every `Cookie` field (RFC 6265 section 5.4). What is not `name=value`
+/// is left out; quotes around a value are not part of it.
 ///
 /// ```
 /// use ringgate::{App, Request, helpers::cookie::cookies};

@@ -266,8 +266,8 @@ impl Response {
     }
 
     /// 200 with a body that blocking code writes: it runs on a thread of the crew and is slowed down to the peer's
-    /// pace. What it writes is gathered up to 16 KiB, or until it flushes, before it leaves. Its error, or its panic, cuts the connection. With the
-    /// crew full the response is 503 in its place.
+    /// pace. What it writes is gathered up to 16 KiB, or until it flushes, before it leaves. Its error, or its panic,
+    /// cuts the connection. With the crew full the response is 503 in its place.
     ///
     /// ```
     /// use ringgate::{Response, blocking};
